@@ -40,9 +40,7 @@ class Topology:
     def region(self, name: str) -> np.ndarray:
         """The boolean vertex mask of a region; an unknown name lists the known ones."""
         if name not in self.regions:
-            raise InputError(
-                f"unknown region '{name}'; this head has {', '.join(sorted(self.regions)) or 'none'}."
-            )
+            raise InputError(f"unknown region '{name}'; this head has {', '.join(sorted(self.regions)) or 'none'}.")
         return self.regions[name]
 
 

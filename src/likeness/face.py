@@ -1,0 +1,172 @@
+"""Face: what was recovered from the pixels. Every method ends here, and everything after starts here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from likeness.cameras import Pinhole, WeakPerspective
+from likeness.errors import InputError
+from likeness.heads.protocol import Head
+from likeness.landmarks import Landmarks
+from likeness.topology import Mesh
+
+if TYPE_CHECKING:
+    from likeness.rig import Rig
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceLandmarks:
+    """Landmarks of a Face's mesh: ``image`` (N, 2) pixels of the photo, ``visible`` (N,) by the depth buffer,
+    ``head`` (N, 3) mm on the mesh as in the photo, ``neutral`` (N, 3) mm on the neutral mesh."""
+
+    convention: str
+    image: Float[np.ndarray, "N 2"]
+    visible: Bool[np.ndarray, " N"]
+    head: Float[np.ndarray, "N 3"]
+    neutral: Float[np.ndarray, "N 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A head model's parameters for one face of one photo, and what was measured beside them. Immutable.
+
+    ``head``          the parametric head the numbers below belong to.
+    ``identity``      (I,) and ``expression`` (E,): coefficients in that head's own spaces.
+    ``joints``        (J, 3) rotation vectors relative to the parent joint, radians.
+    ``camera``        a batch of one: head frame (mm) to pixels of the original photo; the head's rotation is in it.
+    ``image_size``    (height, width) of the original photo.
+    ``light``         (9, 3) spherical-harmonics irradiance (`likeness.lighting`) in the camera frame, so that it stays
+                      put when the head turns.
+    ``albedo``        (3, H, W) sRGB in [0, 1] in the head's UV chart, row 0 at v = 1.
+    ``displacement``  (H, W) mm along the normal of the smooth surface, in the same chart.
+    ``offsets``       (V, 3) mm added to the neutral shape.
+    ``detected``      the landmarks the fit started from.
+    ``confidence``    in [0, 1]: how far the method trusts this result.
+    ``residuals``     named fit errors, each name ending in its unit (``landmarks_px``).
+    ``codes``         further tensors a method's own decoder needs, by name.
+    """
+
+    head: Head
+    identity: Float[Tensor, " I"]
+    expression: Float[Tensor, " E"]
+    joints: Float[Tensor, "J 3"]
+    camera: Pinhole | WeakPerspective
+    image_size: tuple[int, int]
+    method: str
+    confidence: float
+    detected: Landmarks | None = None
+    residuals: Mapping[str, float] = field(default_factory=dict)
+    light: Float[Tensor, "9 3"] | None = None
+    albedo: Float[Tensor, "3 H W"] | None = None
+    displacement: Float[Tensor, "H W"] | None = None
+    offsets: Float[Tensor, "V 3"] | None = None
+    codes: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = {
+            "identity": (self.head.n_identity,),
+            "expression": (self.head.n_expression,),
+            "joints": (len(self.head.joint_names), 3),
+        }
+        for name, shape in expected.items():
+            if tuple(getattr(self, name).shape) != shape:
+                raise InputError(
+                    f"Face.{name} has shape {tuple(getattr(self, name).shape)}; the head '{self.head.name}' needs {shape}."
+                )
+
+    # ------------------------------------------------------------------ geometry
+
+    @cached_property
+    def vertices(self) -> Float[Tensor, "V 3"]:
+        """The surface as in the photo: expression in, head rotation out; head frame, mm."""
+        offsets = None if self.offsets is None else self.offsets[None]
+        return self.head.vertices(self.identity[None], self.expression[None], self.joints[None], offsets)[0]
+
+    @cached_property
+    def neutral_vertices(self) -> Float[Tensor, "V 3"]:
+        """The same person with a neutral face, every joint at rest; head frame, mm."""
+        offsets = None if self.offsets is None else self.offsets[None]
+        return self.head.vertices(self.identity[None], None, None, offsets)[0]
+
+    def mesh(self) -> Mesh:
+        """The mesh as in the photo."""
+        return Mesh(self.vertices.detach().cpu().numpy(), self.head.topology)
+
+    def neutral(self) -> Face:
+        """The same Face with a neutral expression and its joints at rest."""
+        return replace(self, expression=torch.zeros_like(self.expression), joints=torch.zeros_like(self.joints))
+
+    @cached_property
+    def weights(self) -> dict[str, float]:
+        """The expression coefficients by name."""
+        return dict(zip(self.head.expression_names, self.expression.tolist(), strict=True))
+
+    def landmarks(self, convention: str = "ibug68") -> SurfaceLandmarks:
+        """The head's landmarks of a convention on this Face's surface, projected into the photo.
+
+        Raises InputError on a convention the head has no embedding for.
+        """
+        from likeness.render import visible_points
+
+        embeddings = self.head.embeddings
+        if convention not in embeddings:
+            known = ", ".join(sorted(embeddings))
+            raise InputError(f"unknown landmark convention '{convention}'; the head '{self.head.name}' has {known}.")
+        points = embeddings[convention].points(self.vertices)
+        visible = visible_points(points[None], self.vertices[None], self.head.topology.triangles_tensor, self.camera)[0]
+        return SurfaceLandmarks(
+            convention,
+            self.camera.project(points[None])[0].cpu().numpy(),
+            visible.cpu().numpy(),
+            points.cpu().numpy(),
+            embeddings[convention].points(self.neutral_vertices).cpu().numpy(),
+        )
+
+    # ------------------------------------------------------------------ onward
+
+    def render(self, **options) -> np.ndarray:
+        """A picture (H, W, 3) uint8 of this Face; see `likeness.portraits.render_face` for the options."""
+        from likeness.portraits import render_face
+
+        return render_face(self, **options)
+
+    def rig(self) -> Rig:
+        """What an animator uses: neutral mesh, blendshapes, joints, texture. See `likeness.rig`."""
+        from likeness.rig import rig_from_face
+
+        return rig_from_face(self)
+
+    def to(self, device: torch.device | str) -> Face:
+        """This Face with its tensors on another device."""
+
+        def moved(value):
+            return value.to(device) if isinstance(value, Tensor) else value
+
+        tensors = {name: moved(getattr(self, name)) for name in _TENSORS}
+        codes = {name: moved(value) for name, value in self.codes.items()}
+        return replace(self, head=self.head.to(device), camera=self.camera.to(device), codes=codes, **tensors)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything, without loss, to a ``.safetensors`` file. Raises OutputError when that fails."""
+        from likeness.files.face import write_face
+
+        write_face(path, self)
+
+    @staticmethod
+    def load(path: str | Path) -> Face:
+        """Read what `save` wrote. Raises FileFormatError, or AssetError when its head model is not installed."""
+        from likeness.files.face import read_face
+
+        return read_face(path)
+
+
+_TENSORS = ("identity", "expression", "joints", "light", "albedo", "displacement", "offsets")

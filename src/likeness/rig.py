@@ -1,0 +1,118 @@
+"""Rig: what an animator uses. A neutral mesh, named blendshapes, joints with skin weights, textures, detail maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from likeness.errors import InputError
+from likeness.face import Face
+from likeness.topology import Mesh, Topology
+
+
+@dataclass(frozen=True, eq=False)
+class DetailMap:
+    """A displacement map (H, W) in mm in the Rig's UV chart, and how strongly it shows.
+
+    The map counts ``bias + sum_k weight_k * w_k`` over the blendshape weights w, clipped to [0, 1]. A static map has
+    bias 1 and no weights.
+    """
+
+    name: str
+    displacement: Float[np.ndarray, "H W"]
+    bias: float = 1.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def strength(self, blendshape_weights: Mapping[str, float]) -> float:
+        total = self.bias + sum(k * blendshape_weights.get(name, 0.0) for name, k in self.weights.items())
+        return float(np.clip(total, 0.0, 1.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Rig:
+    """Independent of the method that made it. Head frame, millimetres, right-handed.
+
+    ``neutral``           (V, 3) rest positions.
+    ``blendshape_names``  N names; ``blendshapes`` (N, V, 3) displacements at weight 1; ``weights`` (N,) as in the photo.
+    ``joint_names``, ``joint_parents`` (-1 for a root), ``joint_positions`` (J, 3) at rest, ``skin_weights`` (V, J).
+    ``albedo``            (H, W, 3) uint8 sRGB, row 0 at v = 1.
+    ``details``           displacement maps with the rule of their strength.
+    """
+
+    topology: Topology
+    neutral: Float[np.ndarray, "V 3"]
+    blendshape_names: tuple[str, ...]
+    blendshapes: Float[np.ndarray, "N V 3"]
+    weights: Float[np.ndarray, " N"]
+    joint_names: tuple[str, ...]
+    joint_parents: tuple[int, ...]
+    joint_positions: Float[np.ndarray, "J 3"]
+    skin_weights: Float[np.ndarray, "V J"]
+    albedo: Int[np.ndarray, "H W 3"] | None = None
+    details: tuple[DetailMap, ...] = ()
+
+    def evaluate(self, weights: Mapping[str, float]) -> Mesh:
+        """The mesh for blendshape weights by name (those not named are zero), joints at rest.
+
+        Raises InputError on a name the Rig does not have.
+        """
+        unknown = sorted(set(weights) - set(self.blendshape_names))
+        if unknown:
+            raise InputError(f"this rig has no blendshape named {', '.join(unknown)}.")
+        vector = np.array([weights.get(name, 0.0) for name in self.blendshape_names], np.float32)
+        return Mesh(self.neutral + np.tensordot(vector, self.blendshapes, 1), self.topology)
+
+    def save(self, path: str | Path) -> None:
+        """Write the Rig: ``.safetensors`` keeps everything without loss, ``.glb`` is for other programs.
+
+        Raises InputError on another ending, OutputError when the file cannot be written.
+        """
+        from likeness.files.rig import write_rig
+
+        write_rig(path, self)
+
+    @staticmethod
+    def load(path: str | Path) -> Rig:
+        """Read a ``.safetensors`` Rig. Raises FileFormatError."""
+        from likeness.files.rig import read_rig
+
+        return read_rig(path)
+
+
+def rig_from_face(face: Face) -> Rig:
+    """A Face's head as a Rig: its blendshapes are the head's expression space sampled at this identity.
+
+    For a head whose expressions act linearly (all but bilinear ones are, at a fixed identity) nothing is lost.
+    """
+    head, count = face.head, face.head.n_expression
+    neutral = face.neutral_vertices
+    identity = face.identity[None].expand(count, -1)
+    unit = torch.eye(count, dtype=neutral.dtype, device=neutral.device)
+    offsets = None if face.offsets is None else face.offsets[None]
+    blendshapes = head.vertices(identity, unit, None, offsets) - neutral
+    return Rig(
+        topology=head.topology,
+        neutral=_array(neutral),
+        blendshape_names=tuple(head.expression_names),
+        blendshapes=_array(blendshapes),
+        weights=_array(face.expression),
+        joint_names=tuple(head.joint_names),
+        joint_parents=tuple(head.joint_parents),
+        joint_positions=_array(head.joint_positions(face.identity[None])[0]),
+        skin_weights=_array(head.skin_weights()),
+        albedo=None if face.albedo is None else _image(face.albedo),
+        details=() if face.displacement is None else (DetailMap("static", _array(face.displacement)),),
+    )
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().astype(np.float32)
+
+
+def _image(albedo: torch.Tensor) -> np.ndarray:
+    return (albedo.detach().clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255 + 0.5).astype(np.uint8)
