@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,13 +26,27 @@ Residuals = Callable[[Float[Tensor, "B P"]], Float[Tensor, "B R"]]
 Linearised = Callable[[Float[Tensor, "B P"]], tuple[Float[Tensor, "B R"], Float[Tensor, "B R P"]]]
 
 
+class Objective(Protocol):
+    """What the solver needs: the value, its Gauss–Newton model, and the box. `Problem` is the usual one; a sum with a
+    block structure worth keeping may bring its own."""
+
+    lower: Float[Tensor, "..."] | None
+    upper: Float[Tensor, "..."] | None
+
+    def value(self, x: Float[Tensor, "B P"]) -> Float[Tensor, " B"]: ...
+
+    def normal_equations(self, x: Float[Tensor, "B P"]) -> tuple[Float[Tensor, "B P P"], Float[Tensor, "B P"]]:
+        """The Gauss–Newton matrix and half the gradient."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is minimised. Only ``residuals`` is required.
+    """Residuals with robust groups, weights, a quadratic prior and a box. Only ``residuals`` is required.
 
     ``linearise`` returns residuals and their Jacobian; without it the Jacobian comes from forward-mode automatic
-    differentiation. ``group`` is the number of consecutive residuals that share one robust weight. ``weights`` (B, R /
-    group) multiply each group's squared norm. ``prior_precision`` is a diagonal (P) or full (P, P) matrix
+    differentiation. ``group`` is the number of consecutive residuals that share one robust weight; ``weights``
+    (B, R / group) multiply each group's squared norm. ``prior_precision`` is a diagonal (P) or full (P, P) matrix
     about ``prior_mean`` (zero when absent).
     """
 
@@ -45,10 +60,49 @@ class Problem:
     lower: Float[Tensor, "..."] | None = None
     upper: Float[Tensor, "..."] | None = None
 
+    def value(self, x: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
+        squared = self._grouped_square(self.residuals(x))
+        loss = squared if self.robust is None else self.robust.loss(squared)
+        if self.weights is not None:
+            loss = loss * self.weights
+        total = loss.sum(-1)
+        prior = self._prior(x)
+        if prior is not None:
+            precision, deviation = prior
+            total = total + ((deviation @ precision) * deviation).sum(-1)
+        return total
+
+    def normal_equations(self, x: Float[Tensor, "B P"]) -> tuple[Float[Tensor, "B P P"], Float[Tensor, "B P"]]:
+        residuals, jacobian = (self.linearise or _forward_mode(self.residuals))(x)
+        squared = self._grouped_square(residuals)
+        weight = torch.ones_like(squared) if self.robust is None else self.robust.weight(squared)
+        if self.weights is not None:
+            weight = weight * self.weights
+        weighted = jacobian * weight.repeat_interleave(self.group, -1)[..., None]
+        hessian = weighted.mT @ jacobian
+        gradient = (weighted.mT @ residuals[..., None])[..., 0]
+        prior = self._prior(x)
+        if prior is not None:
+            precision, deviation = prior
+            hessian, gradient = hessian + precision, gradient + deviation @ precision
+        return hessian, gradient
+
+    def _grouped_square(self, residuals: Tensor) -> Tensor:
+        return residuals.reshape(len(residuals), -1, self.group).square().sum(-1)
+
+    def _prior(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The prior's precision as a full matrix (P, P) and the deviation from its mean (B, P)."""
+        if self.prior_precision is None:
+            return None
+        precision = self.prior_precision.to(x)
+        if precision.ndim == 1:
+            precision = torch.diag(precision)
+        return precision, x if self.prior_mean is None else x - self.prior_mean.to(x)
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """``x`` (B, P), the objective there (B), whether the last step was small (B), and how many iterations ran."""
+    """``x`` (B, P), the objective there (B), whether the last step was small (B), how many iterations ran."""
 
     x: Float[Tensor, "B P"]
     objective: Float[Tensor, " B"]
@@ -57,26 +111,27 @@ class Solution:
 
 
 def levenberg_marquardt(
-    problem: Problem,
+    problem: Objective,
     start: Float[Tensor, "B P"],
     *,
     max_iterations: int = 30,
     tolerance: float = 1e-6,
     damping: float = 1e-3,
 ) -> Solution:
-    """Minimise ``problem`` from ``start``. Stops when every problem's objective falls by less than ``tolerance`` relatively."""
+    """Minimise from ``start``; stops when the value of every problem falls by less than ``tolerance``, relatively."""
     x = _clip(start, problem)
-    objective = _objective(problem, x)
+    objective = problem.value(x)
     mu = x.new_full((len(x),), damping)
     growth = x.new_full((len(x),), 2.0)
     converged = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    iteration = 0
-    for iteration in range(1, max_iterations + 1):
-        hessian, gradient = _normal_equations(problem, x)
+    n_iterations = 0
+    while n_iterations < max_iterations and not bool(converged.all()):
+        n_iterations += 1
+        hessian, gradient = problem.normal_equations(x)
         step, solved = _damped_step(problem, x, hessian, gradient, mu)
         trial = _clip(x + step, problem)
         moved = trial - x
-        trial_objective = _objective(problem, trial)
+        trial_objective = problem.value(trial)
         predicted = -(gradient * moved).sum(-1) * 2 - (moved * (hessian @ moved[..., None])[..., 0]).sum(-1)
         actual = objective - trial_objective
         accept = (actual > 0) & torch.isfinite(trial_objective) & ~converged
@@ -89,64 +144,15 @@ def levenberg_marquardt(
         x = torch.where(accept[:, None], trial, x)
         objective = torch.where(accept, trial_objective, objective)
         converged = converged | small
-        if bool(converged.all()):
-            break
-    return Solution(x, objective, converged, iteration)
+    return Solution(x, objective, converged, n_iterations)
 
 
-def _clip(x: Tensor, problem: Problem) -> Tensor:
+def _clip(x: Tensor, problem: Objective) -> Tensor:
     if problem.lower is not None:
         x = torch.maximum(x, problem.lower.to(x))
     if problem.upper is not None:
         x = torch.minimum(x, problem.upper.to(x))
     return x
-
-
-def _grouped_square(problem: Problem, residuals: Tensor) -> Tensor:
-    return residuals.reshape(len(residuals), -1, problem.group).square().sum(-1)
-
-
-def _prior(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The prior's precision as a full matrix (P, P) and the deviation from its mean (B, P)."""
-    if problem.prior_precision is None:
-        return None
-    precision = problem.prior_precision.to(x)
-    if precision.ndim == 1:
-        precision = torch.diag(precision)
-    deviation = x if problem.prior_mean is None else x - problem.prior_mean.to(x)
-    return precision, deviation
-
-
-def _objective(problem: Problem, x: Tensor) -> Tensor:
-    squared = _grouped_square(problem, problem.residuals(x))
-    loss = squared if problem.robust is None else problem.robust.loss(squared)
-    if problem.weights is not None:
-        loss = loss * problem.weights
-    total = loss.sum(-1)
-    prior = _prior(problem, x)
-    if prior is not None:
-        precision, deviation = prior
-        total = total + ((deviation @ precision) * deviation).sum(-1)
-    return total
-
-
-def _normal_equations(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Gauss–Newton matrix (B, P, P) and half the gradient (B, P) of the re-weighted objective."""
-    residuals, jacobian = (problem.linearise or _forward_mode(problem.residuals))(x)
-    squared = _grouped_square(problem, residuals)
-    weight = torch.ones_like(squared) if problem.robust is None else problem.robust.weight(squared)
-    if problem.weights is not None:
-        weight = weight * problem.weights
-    weight = weight.repeat_interleave(problem.group, -1)
-    weighted = jacobian * weight[..., None]
-    hessian = weighted.mT @ jacobian
-    gradient = (weighted.mT @ residuals[..., None])[..., 0]
-    prior = _prior(problem, x)
-    if prior is not None:
-        precision, deviation = prior
-        hessian = hessian + precision
-        gradient = gradient + deviation @ precision
-    return hessian, gradient
 
 
 def _forward_mode(residuals: Residuals) -> Linearised:
@@ -163,9 +169,7 @@ def _forward_mode(residuals: Residuals) -> Linearised:
     return linearise
 
 
-def _damped_step(
-    problem: Problem, x: Tensor, hessian: Tensor, gradient: Tensor, mu: Tensor
-) -> tuple[Tensor, Tensor]:
+def _damped_step(problem: Objective, x: Tensor, hessian: Tensor, gradient: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
     """The step (B, P), and whether its system could be factorised (B)."""
     held = torch.zeros_like(x, dtype=torch.bool)
     if problem.lower is not None:
