@@ -16,8 +16,10 @@ from likeness.render.warp_runtime import start_warp, torch_stream
 # Bounds the memory of one call: 28 bytes a pixel.
 MAX_PIXELS = 2**28
 
-# On a GPU one thread per triangle would leave a large triangle to a single thread; rows are dealt out to so many.
-_LANES_ON_GPU = 8
+# On a GPU one thread per triangle (or per row of pixels) would leave a large one to a single thread, so rows
+# (pixels) are dealt out to so many.
+_ROW_LANES_ON_GPU = 8
+_PIXEL_LANES_ON_GPU = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ def rasterize(
     barycentric = torch.empty((*shape, 3), dtype=torch.float32, device=device)
     depth = torch.empty(shape, dtype=torch.float32, device=device)
 
-    lanes = 1 if device.type == "cpu" else _LANES_ON_GPU
+    row_lanes, pixel_lanes = (1, 1) if device.type == "cpu" else (_ROW_LANES_ON_GPU, _PIXEL_LANES_ON_GPU)
     wp_device = wp.device_from_torch(device)
     wp_vertices = wp.from_torch(vertices, dtype=wp.vec3)
     wp_corners = wp.from_torch(corners, dtype=wp.vec3i)
@@ -80,14 +82,14 @@ def rasterize(
     with torch_stream(device):
         wp.launch(
             kernels.draw_triangles,
-            dim=(len(vertices), len(corners), lanes),
-            inputs=[wp_vertices, wp_corners, int(cull_backfaces), int(perspective), lanes, wp_keys],
+            dim=(len(vertices), len(corners), row_lanes),
+            inputs=[wp_vertices, wp_corners, int(cull_backfaces), int(perspective), row_lanes, wp_keys],
             device=wp_device,
         )
         wp.launch(
             kernels.read_winners,
-            dim=shape,
-            inputs=[wp_vertices, wp_corners, int(perspective), wp_keys],
+            dim=(len(vertices), size[0], pixel_lanes),
+            inputs=[wp_vertices, wp_corners, int(perspective), pixel_lanes, wp_keys],
             outputs=[
                 wp.from_torch(triangle),
                 wp.from_torch(barycentric, dtype=wp.vec3),
