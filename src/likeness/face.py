@@ -16,7 +16,8 @@ from torch import Tensor
 from likeness.cameras import Pinhole, WeakPerspective
 from likeness.errors import InputError
 from likeness.heads.protocol import Head
-from likeness.landmarks import Landmarks
+from likeness.landmarks.base import Landmarks
+from likeness.render.head_view import HeadView, view_head
 from likeness.topology import Mesh
 
 if TYPE_CHECKING:
@@ -110,23 +111,25 @@ class Face:
         """The expression coefficients by name."""
         return dict(zip(self.head.expression_names, self.expression.tolist(), strict=True))
 
+    @cached_property
+    def view(self) -> HeadView:
+        """The mesh as the photo's camera sees it: a square crop about the head, rasterised."""
+        return view_head(self.vertices, self.head.topology.triangles_tensor, self.camera)
+
     def landmarks(self, convention: str = "ibug68") -> SurfaceLandmarks:
         """The head's landmarks of a convention on this Face's surface, projected into the photo.
 
         Raises InputError on a convention the head has no embedding for.
         """
-        from likeness.render import visible_points
-
         embeddings = self.head.embeddings
         if convention not in embeddings:
             known = ", ".join(sorted(embeddings))
             raise InputError(f"unknown landmark convention '{convention}'; the head '{self.head.name}' has {known}.")
         points = embeddings[convention].points(self.vertices)
-        visible = visible_points(points[None], self.vertices[None], self.head.topology.triangles_tensor, self.camera)[0]
         return SurfaceLandmarks(
             convention,
             self.camera.project(points[None])[0].cpu().numpy(),
-            visible.cpu().numpy(),
+            self.view.visible(points).cpu().numpy(),
             points.cpu().numpy(),
             embeddings[convention].points(self.neutral_vertices).cpu().numpy(),
         )

@@ -1,4 +1,4 @@
-"""What stays the same while a head moves: triangles, quads, UV chart, regions, joints' names. And a mesh: positions on it."""
+"""What stays the same while a head moves: triangles, quads, UV chart, regions. And a mesh: positions on it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Topology:
 
     ``triangles`` (T, 3) wind counter-clockwise from outside. ``uv`` (U, 2) has its own corners ``uv_triangles`` (T, 3)
     so that seams need no doubled vertices; (0, 0) is the bottom left. ``quads`` (Q, 4), when the model was modelled
-    in quads, cover the same surface for artists; ``uv_quads`` go with them. ``regions`` are boolean (V,) masks by name. ``mirror`` (V,) is the
-    vertex across the face, where the model has one.
+    in quads, cover the same surface for artists; ``uv_quads`` go with them. ``regions`` are boolean (V,) masks by
+    name. ``mirror`` (V,) is the vertex across the face, where the model has one.
     """
 
     triangles: Int[np.ndarray, "T 3"]
@@ -46,7 +46,7 @@ class Topology:
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """Positions (V, 3) in millimetres in the head frame, on a topology; colours (V, 3) in [0, 1] where there are any."""
+    """Positions (V, 3) on a topology, head frame, mm; colours (V, 3) in [0, 1] where there are any."""
 
     vertices: Float[np.ndarray, "V 3"]
     topology: Topology

@@ -14,7 +14,7 @@ from likeness.errors import FileFormatError
 from likeness.face import Face
 from likeness.files.tensors import read_tensors, write_tensors
 from likeness.heads import load_head
-from likeness.landmarks import Landmarks
+from likeness.landmarks.base import Landmarks
 
 _KIND, _VERSION = "face", 1
 _CAMERAS = {

@@ -11,8 +11,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from likeness.atomic import write_bytes
 from likeness.errors import FileFormatError
-from likeness.files.atomic import replace_file
 
 # One metadata entry: safetensors keeps several in hash order, and two writes of one Face must give the same bytes.
 _ENTRY = "likeness"
@@ -24,9 +24,7 @@ def write_tensors(
     """Write named arrays and a JSON header. Raises OutputError when the file cannot be written."""
     text = json.dumps({"kind": kind, "version": version, **header}, sort_keys=True)
     arrays = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
-    data = save(arrays, metadata={_ENTRY: text})
-    with replace_file(path) as temporary:
-        temporary.write_bytes(data)
+    write_bytes(path, save(arrays, metadata={_ENTRY: text}))
 
 
 def read_tensors(

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from likeness.face import Face
-from likeness.landmarks import Landmarks
+from likeness.landmarks.base import Landmarks
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,138 @@
+"""The folder a reconstruction leaves behind. Other programs rely on these names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from likeness.atomic import write_text
+from likeness.cameras import Pinhole
+from likeness.face import Face
+from likeness.files.maps import write_depth, write_image
+from likeness.files.obj import write_obj
+from likeness.files.ply import write_ply
+from likeness.landmarks.conventions import to_five
+from likeness.methods import Photo
+from likeness.portraits import depth_of, overview
+from likeness.topology import Mesh
+
+_CONVENTIONS = ("ibug68", "mediapipe478", "five")
+DEPTH_SCALE = 0.1
+"""Millimetres a step of depth.png; 16 bit then reach 6.5 m."""
+
+
+def write_result(folder: Path, photo: Photo, face: Face, formats: Sequence[str]) -> None:
+    """Everything asked for, into an existing folder."""
+    write_meshes(folder, face, formats)
+    depth = depth_of(face) if "depth" in formats else None
+    if depth is not None:
+        write_depth(folder / "depth.png", depth, scale=DEPTH_SCALE)
+    if "landmarks" in formats:
+        _write_json(folder / "landmarks.json", landmarks_record(face))
+    if "parameters" in formats:
+        _write_json(folder / "parameters.json", parameters_record(face))
+    if "overview" in formats:
+        write_image(folder / "overview.png", overview(photo.pixels, face))
+
+
+def write_meshes(folder: Path, face: Face, formats: Sequence[str]) -> None:
+    """The Face file, meshes and rig among ``formats``."""
+    for name, write in _MESH_WRITERS.items():
+        if name in formats:
+            write(folder, face)
+
+
+def _write_obj(folder: Path, face: Face) -> None:
+    texture = face.rig_albedo()
+    write_obj(folder / "head.obj", face.mesh(), texture=texture, texture_name="albedo.png", material="skin")
+    write_obj(folder / "neutral.obj", face.neutral().mesh())
+
+
+_MESH_WRITERS: dict[str, Callable[[Path, Face], None]] = {
+    "face": lambda folder, face: face.save(folder / "face.safetensors"),
+    "glb": lambda folder, face: face.rig().save(folder / "head.glb"),
+    "obj": _write_obj,
+    "ply": lambda folder, face: write_ply(folder / "head.ply", face.mesh()),
+}
+
+
+def landmarks_record(face: Face) -> dict[str, Any]:
+    """The landmarks of the mesh by convention, and what the detector saw."""
+    record: dict[str, Any] = {}
+    for convention in _CONVENTIONS:
+        if convention not in face.head.embeddings:
+            continue
+        points = face.landmarks(convention)
+        record[convention] = {
+            "image": _rounded(points.image, 3),
+            "visible": points.visible.tolist(),
+            "head": _rounded(points.head, 4),
+            "neutral": _rounded(points.neutral, 4),
+        }
+    if face.detected is not None:
+        detected = face.detected
+        record["detected"] = {
+            "convention": detected.convention,
+            "score": round(float(detected.score), 4),
+            "image": _rounded(detected.points[:, :2], 3),
+            "five": _rounded(to_five(detected.points[:, :2], detected.convention), 3),
+        }
+    return record
+
+
+def parameters_record(face: Face) -> dict[str, Any]:
+    """What the method found, in numbers a person can read."""
+    camera = face.camera
+    record: dict[str, Any] = {
+        "method": face.method,
+        "head": {"name": face.head.name, "version": face.head.version},
+        "confidence": round(face.confidence, 4),
+        "residuals": {name: round(value, 4) for name, value in face.residuals.items()},
+        "identity": _rounded(face.identity, 6),
+        "expression": {name: round(value, 5) for name, value in face.weights.items()},
+        "head_rotation": {
+            "matrix": _rounded(camera.rotation[0], 7),
+            "meaning": "head frame (x subject's left, y up, z out of the face) to camera frame (x right, y down, z forward)",
+        },
+        "joints": {
+            name: _rounded(rotation, 6) for name, rotation in zip(face.head.joint_names, face.joints, strict=True)
+        },
+        "camera": _camera_record(face),
+        "light": None if face.light is None else _rounded(face.light, 6),
+        "depth": {"file": "depth.png", "millimetres_per_step": DEPTH_SCALE, "empty": 0},
+        "image_size": {"width": face.image_size[1], "height": face.image_size[0]},
+    }
+    return record
+
+
+def _camera_record(face: Face) -> dict[str, Any]:
+    camera = face.camera
+    if isinstance(camera, Pinhole):
+        return {
+            "kind": "pinhole",
+            "intrinsics": _rounded(camera.intrinsics[0], 5),
+            "focal_px": round(float(camera.focal[0]), 4),
+            "centre_px": _rounded(camera.centre[0], 4),
+            "translation_mm": _rounded(camera.translation[0], 4),
+        }
+    return {
+        "kind": "weak_perspective",
+        "scale_px_per_mm": round(float(camera.scale[0]), 7),
+        "translation_px": _rounded(camera.translation[0], 4),
+    }
+
+
+def _rounded(values, digits: int) -> list:
+    array = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+    return np.round(array.astype(np.float64), digits).tolist()
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+__all__ = ["DEPTH_SCALE", "Mesh", "landmarks_record", "parameters_record", "write_meshes", "write_result"]
