@@ -38,8 +38,8 @@ class Observations:
 
     points: Float[Tensor, "n L 2"]
     information: Float[Tensor, "n L 2 2"]
-    centre: Float[Tensor, "n 2"]
     modes: Float[Tensor, "n L 2 M"]
+    centre: Float[Tensor, "n 2"]
 
 
 @dataclass(frozen=True, eq=False)

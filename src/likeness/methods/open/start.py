@@ -17,7 +17,8 @@ def starting_pose(
 ) -> Start:
     """Rotation, position of the head's origin and scale that carry the average landmarks onto the seen ones."""
     homogeneous = torch.cat([points_mm, torch.ones_like(points_mm[:, :1])], -1) * weights[:, None]
-    affine = torch.linalg.lstsq(homogeneous, points_px * weights[:, None]).solution.mT
+    targets = points_px * weights[:, None]
+    affine = torch.linalg.lstsq(homogeneous.expand(len(targets), -1, -1), targets).solution.mT
     rows, position = affine[..., :3], affine[..., 3]
     scale = rows.norm(dim=-1).prod(-1).sqrt()
     return Start(_nearest_rotation(rows), position, scale, distance)
