@@ -37,6 +37,10 @@ class Camera(Protocol):
         """Head-frame points in mm → (x px, y px, depth mm): what `likeness.render.rasterize` takes."""
         ...
 
+    def towards(self, points: Float[Tensor, "#B N 3"]) -> Float[Tensor, "B N 3"]:
+        """Unit vectors from head-frame points to the camera."""
+        ...
+
     def apply(self, similarity: Similarity) -> Self:
         """The camera whose pixels are this camera's pixels moved by `similarity`."""
         ...
@@ -228,6 +232,10 @@ class Pinhole(_TensorRecord):
         seen = torch.cat([plane, torch.ones_like(plane[..., :1])], -1) * depth[..., None]
         return (seen - self.translation[:, None]) @ self.rotation
 
+    def towards(self, points: Float[Tensor, "#B N 3"]) -> Float[Tensor, "B N 3"]:
+        """Unit vectors from head-frame points to the camera."""
+        return torch.nn.functional.normalize(self.position[:, None] - points, dim=-1)
+
     def apply(self, similarity: Similarity) -> Pinhole:
         """The camera whose pixels are this camera's pixels moved by `similarity`. It stands where this one does."""
         intrinsics = similarity.matrix @ self.intrinsics
@@ -266,6 +274,10 @@ class WeakPerspective(_TensorRecord):
         """Pixels with depth in mm → head-frame points in mm; undoes `project_with_depth`."""
         plane = (pixels - self.translation[:, None]) / self.scale[:, None, None]
         return torch.cat([plane, depth[..., None].expand_as(plane[..., :1])], -1) @ self.rotation
+
+    def towards(self, points: Float[Tensor, "#B N 3"]) -> Float[Tensor, "B N 3"]:
+        """Unit vectors from head-frame points to the viewer: the same for all."""
+        return -self.rotation[:, None, 2].expand(-1, points.shape[1], -1)
 
     def apply(self, similarity: Similarity) -> WeakPerspective:
         """The camera whose pixels are this camera's pixels moved by `similarity`.
