@@ -72,9 +72,9 @@ class ExpressionDecoder(UVEncoder):
 def coefficients(weights: Float[Tensor, " 1280"], codes: Float[Tensor, "B 8"]) -> Float[Tensor, "B 32"]:
     """Level 0: expression codes → coefficients of the expression basis, in standard deviations."""
     split = N_CODE * 32
-    first = weights[:split].reshape(N_CODE, 32)
-    second = weights[split:].reshape(32, N_COEFFICIENTS)
-    return _COEFFICIENT_RANGE * torch.tanh(torch.tanh(codes @ first) @ second)
+    first = weights[:split].reshape(32, N_CODE)
+    second = weights[split:].reshape(N_COEFFICIENTS, 32)
+    return _COEFFICIENT_RANGE * torch.tanh(torch.tanh(codes @ first.T) @ second.T)
 
 
 def _vector_network() -> nn.Sequential:
