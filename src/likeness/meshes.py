@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy import sparse
+from scipy.sparse import csgraph
 from torch import Tensor
 
 
@@ -104,7 +105,7 @@ def connected_components(triangles: Int[Tensor, "T 3"], n_vertices: int) -> Int[
     """A label for each vertex, 0, 1, …, the same for vertices that triangles connect."""
     edges = unique_edges(triangles)[0].cpu().numpy()
     graph = sparse.coo_array((np.ones(len(edges)), edges.T), shape=(n_vertices, n_vertices))
-    labels = sparse.csgraph.connected_components(graph, directed=False)[1]
+    labels = csgraph.connected_components(graph, directed=False)[1]
     return torch.from_numpy(labels.astype(np.int64)).to(triangles.device)
 
 
@@ -167,4 +168,5 @@ def _any_orthogonal(normals: Tensor) -> Tensor:
 def _sparse_with_diagonal(index: Tensor, values: Tensor, diagonal: Tensor) -> Tensor:
     n = len(diagonal)
     own = torch.arange(n, device=index.device)[:, None].expand(n, 2)
-    return torch.sparse_coo_tensor(torch.cat([index, own]).mT, torch.cat([values, diagonal]), (n, n)).coalesce()
+    entries = torch.cat([values, diagonal])
+    return torch.sparse_coo_tensor(torch.cat([index, own]).mT, entries, (n, n), check_invariants=False).coalesce()

@@ -87,4 +87,4 @@ def _loop_beta(valence: Int[Tensor, "V"]) -> Float[Tensor, "V"]:
 
 def _sparse(entries: list[tuple[Tensor, Tensor, Tensor]], shape: tuple[int, int]) -> Tensor:
     rows, columns, values = (torch.cat(part) for part in zip(*entries, strict=True))
-    return torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape).coalesce()
+    return torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False).coalesce()

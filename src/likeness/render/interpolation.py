@@ -32,14 +32,14 @@ def interpolate(
     else:
         own = corners if vertex_triangles is None else vertex_triangles.to(corners.device).index_select(0, seen)
         pixels = torch.stack([column, row], -1) + 0.5
-        weights = _weights_at(pixels, corner_values(vertices_px, own, image), perspective=fragments.perspective)
-    values = corner_values(attributes, corners, image)
+        weights = _weights_at(pixels, _corner_values(vertices_px, own, image), perspective=fragments.perspective)
+    values = _corner_values(attributes, corners, image)
     seen_values = (values * weights[..., None].to(values.dtype)).sum(-2)
     result = values.new_zeros((*fragments.triangle.shape, values.shape[-1]))
     return result.index_put((image, row, column), seen_values)
 
 
-def corner_values(attributes: Tensor, corners: Tensor, image: Tensor) -> Float[Tensor, "P 3 C"]:
+def _corner_values(attributes: Tensor, corners: Tensor, image: Tensor) -> Float[Tensor, "P 3 C"]:
     """The attributes of each corner of each pixel's triangle, in that pixel's image."""
     if attributes.ndim == 3:
         shared = len(attributes) == 1

@@ -188,8 +188,10 @@ def read_winners(
             v = wp.float64(y) + wp.float64(0.5)
             weights = _weights_at(a, b, c, u, v, perspective)
             winner_row[x] = index
-            barycentric_row[x] = weights
-            depth_row[x] = wp.dot(weights, wp.vec3(a[2], b[2], c[2]))
+            barycentric_row[x] = wp.vec3(wp.float32(weights[0]), wp.float32(weights[1]), wp.float32(weights[2]))
+            # In float64 a flat surface at depth z reads exactly z.
+            corner_depths = wp.vec3d(wp.float64(a[2]), wp.float64(b[2]), wp.float64(c[2]))
+            depth_row[x] = wp.float32(wp.dot(weights, corner_depths))
 
 
 @wp.func
@@ -215,4 +217,4 @@ def _weights_at(a: wp.vec3, b: wp.vec3, c: wp.vec3, u: wp.float64, v: wp.float64
         weight_b = weight_b * (wp.float64(c[2]) * wp.float64(a[2]))
         weight_c = weight_c * (wp.float64(a[2]) * wp.float64(b[2]))
     scale = wp.float64(1.0) / (weight_a + weight_b + weight_c)
-    return wp.vec3(wp.float32(weight_a * scale), wp.float32(weight_b * scale), wp.float32(weight_c * scale))
+    return wp.vec3d(weight_a * scale, weight_b * scale, weight_c * scale)
