@@ -1,0 +1,66 @@
+"""Five joints and their skin weights, and the 52 expression shapes made exactly mirror-symmetric."""
+
+import numpy as np
+from open_head.source import JOINT_BONES, Array, Index, Source
+from open_head.topology import Topology
+
+JOINTS = ("root", "neck", "jaw", "eyeLeft", "eyeRight")
+JOINT_PARENTS = (-1, 0, 1, 1, 1)
+JOINT_MIRROR = np.array([0, 1, 2, 4, 3])
+
+# The neck joint sits between MakeHuman's first neck bone (the root's place) and the skull's: where a nod turns.
+NECK_BETWEEN = 0.6
+# How much of each neck bone's weight follows the neck joint; the rest stays with the root. The skull follows fully.
+NECK_SHARE = {"root": 0.0, "neck01": 0.25, "neck02": 0.6, "neck03": 0.9}
+
+
+def joint_positions(source: Source, bones: Array, points: Array, topology: Topology) -> Array:
+    """(N, J, 3) of people given by their MakeHuman bone heads (N, B, 3) and baked vertices (N, V, 3)."""
+    base, skull, jaw = (bones[:, list(JOINT_BONES).index(name)] for name in ("neck", "head", "jaw"))
+    neck = base + NECK_BETWEEN * (skull - base)
+    eyes = [points[:, topology.part_vertices(f"eyeball_{side}")].mean(axis=1) for side in ("left", "right")]
+    return np.stack([base, neck, jaw, *eyes], axis=1)
+
+
+def skin_weights(source: Source, topology: Topology) -> Array:
+    """(V, J), rows sum to one: each MakeHuman bone counts for the joint it hangs from."""
+    coarse = np.zeros((len(source.template), len(JOINTS)))
+    for bone, weight in enumerate(source.bone_weights.T):
+        coarse += weight[:, None] * _joint_shares(source, bone)
+    weights = topology.stencil @ coarse
+    for part, joint in (
+        ("tongue", 2),
+        ("teeth_lower", 2),
+        ("teeth_upper", 1),
+        ("eyeball_left", 3),
+        ("eyeball_right", 4),
+    ):
+        weights[topology.part_vertices(part)] = np.eye(len(JOINTS))[joint]
+    weights = (weights + weights[topology.mirror][:, JOINT_MIRROR]) / 2
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _joint_shares(source: Source, bone: int) -> Array:
+    names, share = source.bone_names, np.zeros(len(JOINTS))
+    while bone >= 0 and names[bone] not in ("jaw", "eye.L", "eye.R", "head", *NECK_SHARE):
+        bone = source.bone_parents[bone]
+    name = names[bone] if bone >= 0 else "root"
+    if name in ("jaw", "eye.L", "eye.R"):
+        share[{"jaw": 2, "eye.L": 3, "eye.R": 4}[name]] = 1.0
+    else:
+        share[1] = NECK_SHARE.get(name, 1.0)
+        share[0] = 1.0 - share[1]
+    return share
+
+
+def symmetric_expressions(names: list[str], deltas: Array, mirror: Index) -> Array:
+    """Each shape averaged with the mirror image of its namesake on the other side (MakeHuman's differ by up to 1 mm)."""
+    twin = [names.index(_other_side(name)) for name in names]
+    flipped = deltas[twin][:, mirror] * [-1.0, 1.0, 1.0]
+    return (deltas + flipped) / 2
+
+
+def _other_side(name: str) -> str:
+    if name.endswith("Left"):
+        return name.removesuffix("Left") + "Right"
+    return name.removesuffix("Right") + "Left" if name.endswith("Right") else name
