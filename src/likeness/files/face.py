@@ -1,4 +1,7 @@
-"""The Face file: every tensor of a Face without loss, and a header that names its head model."""
+"""The Face file: every tensor of a Face without loss, and a header that names its head model.
+
+A `PersonalHead` belongs to no model and is stored inside the file.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ import numpy as np
 import torch
 
 from likeness.cameras import Pinhole, WeakPerspective
-from likeness.errors import FileFormatError
+from likeness.errors import FileFormatError, InputError
 from likeness.face import Face
 from likeness.files.tensors import read_tensors, write_tensors
-from likeness.heads import load_head
+from likeness.heads import Head, load_head
+from likeness.heads.personal import NAME as PERSONAL
+from likeness.heads.personal import PersonalHead
 from likeness.landmarks.base import Landmarks
 
 _KIND, _VERSION = "face", 1
@@ -32,9 +37,13 @@ def write_face(path: str | Path, face: Face) -> None:
     tensors |= {name: _array(getattr(face, name)) for name in _OPTIONAL if getattr(face, name) is not None}
     tensors |= {f"camera/{name}": _array(getattr(face.camera, name)) for name in _CAMERAS[camera][1]}
     tensors |= {f"codes/{name}": _array(value) for name, value in face.codes.items()}
+    head: dict[str, Any] = {"name": face.head.name}
+    if isinstance(face.head, PersonalHead):
+        head, arrays = face.head.to_record()
+        tensors |= {f"head/{name}": value for name, value in arrays.items()}
     header: dict[str, Any] = {
         "method": face.method,
-        "head": {"name": face.head.name, "version": face.head.version},
+        "head": head | {"version": face.head.version},
         "camera": camera,
         "image_size": list(face.image_size),
         "confidence": face.confidence,
@@ -55,12 +64,12 @@ def read_face(path: str | Path) -> Face:
     header, tensors = read_tensors(path, _KIND, _VERSION, required=_REQUIRED)
     try:
         return _assemble(path, header, tensors)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, InputError) as error:
         raise FileFormatError(f"{path}: the Face in it is incomplete ({error}); make it anew.") from error
 
 
 def _assemble(path: str | Path, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Face:
-    head = load_head(header["head"]["name"])
+    head = _head(header["head"], tensors)
     if head.version != header["head"]["version"]:
         raise FileFormatError(
             f"{path}: was made with version {header['head']['version']} of the head '{head.name}', here is "
@@ -82,6 +91,13 @@ def _assemble(path: str | Path, header: Mapping[str, Any], tensors: Mapping[str,
         codes=codes,
         **given,
     )
+
+
+def _head(record: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Head:
+    if record["name"] != PERSONAL:
+        return load_head(record["name"])
+    arrays = {name[5:]: value for name, value in tensors.items() if name.startswith("head/")}
+    return PersonalHead.from_record(record, arrays)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
