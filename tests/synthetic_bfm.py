@@ -225,3 +225,18 @@ def _fixed_entries(r: Recipe) -> dict[str, np.ndarray]:
         "skinmask": r.skin[None],
     }
     return {name: value.astype(np.float32) for name, value in entries.items()}
+
+
+@cache
+def golden(name: str) -> dict[str, np.ndarray]:
+    """Recorded numbers by file name."""
+    with np.load(Path(__file__).parent / "goldens" / "deep3d" / f"{name}.npz") as file:
+        return dict(file)
+
+
+@cache
+def front_model():
+    """The front face as `likeness.heads.bfm_files` reads it."""
+    from likeness.heads.bfm_files import front_from_entries
+
+    return front_from_entries(front_entries(), "synthetic")

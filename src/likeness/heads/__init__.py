@@ -5,13 +5,18 @@ from __future__ import annotations
 from importlib import import_module
 
 from likeness.errors import InputError
+from likeness.heads.flame_layer import Flame
 from likeness.heads.protocol import Embedding, Head
 
-__all__ = ["Embedding", "Head", "load_head"]
+__all__ = ["Embedding", "Flame", "Head", "load_head"]
 
 # name -> "module:function"; imported when first asked for.
 _LOADERS = {
+    "flame": "likeness.heads.flame:load_flame",
     "open": "likeness.heads.open_head:load_open_head",
+    "bfm": "likeness.heads.bfm:load_bfm_head",
+    "bfm_full": "likeness.heads.bfm:load_full_bfm_head",
+    "bfm_h5": "likeness.heads.bfm:load_bfm_h5_head",
 }
 
 

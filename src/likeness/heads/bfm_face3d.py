@@ -28,7 +28,7 @@ _MODEL_FIELDS = ("shapeMU", "shapePC", "shapeEV", "texMU", "tri", "kpt_ind")
 
 @dataclass(frozen=True, eq=False)
 class Face3dModel:
-    """The arrays as the files have them, float32, micrometres.
+    """The arrays as the files have them, float32 (the chart in double), micrometres.
 
     The bases have columns of unit norm; a coefficient of 1 times its deviation is one standard deviation.
     ``triangles`` keep the winding of the file, whose normals point into the head. ``albedo`` is RGB, 0 to 255.
@@ -59,7 +59,7 @@ class Face3dModel:
             triangles=wound_outward(self.mean, self.triangles),
             millimetres=1e-3,
             landmarks=self.landmarks,
-            uv=self.uv,
+            uv=self.uv.astype(np.float32),
             regions={name: row.astype(bool) for name, row in zip(names, self.regions, strict=True)},
         )
 
@@ -114,7 +114,7 @@ def _uv(path: Path, n_vertices: int) -> Float[np.ndarray, "V 2"]:
     uv = numbers(path, "UV", read_mat(path, ["UV"])["UV"])
     if uv.shape != (n_vertices, 2):
         raise FileFormatError(f"{path.name}: 'UV' has shape {uv.shape}, expected ({n_vertices}, 2) like BFM.mat.")
-    return uv.astype(np.float32)
+    return uv.astype(np.float64)
 
 
 def _regions(path: Path, n_vertices: int) -> Int[np.ndarray, "4 V"]:

@@ -40,7 +40,9 @@ def read_struct(path: str | Path, name: str, fields: Iterable[str]) -> dict[str,
     known = record.dtype.names or ()
     missing = [field for field in fields if field not in known]
     if missing or record.size != 1:
-        raise FileFormatError(f"{Path(path).name}: the struct '{name}' lacks {', '.join(missing) or 'its one element'}.")
+        raise FileFormatError(
+            f"{Path(path).name}: the struct '{name}' lacks {', '.join(missing) or 'its one element'}."
+        )
     return {field: numbers(path, field, record[field].item()) for field in fields}
 
 

@@ -18,7 +18,8 @@ class BfmModel:
     ``mean`` (V, 3), +x to the subject's left, +y up, +z out of the face; ``millimetres`` make one unit of it.
     The bases give displacement per standard deviation. ``mean_albedo`` and ``albedo_basis`` are RGB, 0 to 255.
     ``triangles`` (T, 3) are 0-based and wind counter-clockwise from outside. ``landmarks`` (68,) are the vertices of
-    the iBUG points, where the file tells them. ``uv`` (V, 2), where there is one, has (0, 0) at the bottom left.
+    the iBUG points, where the file tells them all; ``anchors`` are those it tells where it tells some. ``uv`` (V, 2),
+    where there is one, has (0, 0) at the bottom left.
     """
 
     name: str
@@ -31,6 +32,7 @@ class BfmModel:
     millimetres: float
     landmarks: Int[np.ndarray, " 68"] | None = None
     uv: Float[np.ndarray, "V 2"] | None = None
+    anchors: Mapping[int, int] = field(default_factory=dict)
     regions: Mapping[str, Bool[np.ndarray, " V"]] = field(default_factory=dict)
 
     @cached_property
@@ -44,13 +46,11 @@ class BfmModel:
         digest = hashlib.sha256(repr(self.millimetres).encode())
         for array in (self.mean, self.identity_basis, self.expression_basis, self.mean_albedo, self.triangles):
             digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
 
 
-def wound_outward(
-    vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "T 3"]
-) -> Int[np.ndarray, "T 3"]:
+def wound_outward(vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "T 3"]) -> Int[np.ndarray, "T 3"]:
     """The triangles, all turned over if most of the surface's normals point towards its centre."""
     a, b, c = (vertices[triangles[:, k]].astype(np.float64) for k in range(3))
     normals = np.cross(b - a, c - a)
