@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
+import tempfile
 import types
 from functools import cache
 from pathlib import Path
@@ -361,3 +362,38 @@ class _Python2Pickle(pickle._Pickler):
 
     dispatch[bytes] = _save_string
     dispatch[str] = _save_string
+
+
+# ------------------------------------------------------------------ read back
+
+
+@cache
+def flame_model():
+    """The model of seed 0, read from its own file."""
+    from likeness.heads.flame_files import read_flame
+
+    with tempfile.TemporaryDirectory() as folder:
+        return read_flame(write_model(Path(folder) / "generic_model.pkl"))
+
+
+@cache
+def flame_embeddings():
+    """The landmarks of seed 0, read from their own file."""
+    from likeness.heads.flame_files import read_flame_landmarks
+    from likeness.heads.flame_landmarks import FlameEmbeddings
+
+    with tempfile.TemporaryDirectory() as folder:
+        landmarks = read_flame_landmarks(write_embedding(Path(folder) / "landmark_embedding.npy"))
+    return FlameEmbeddings.from_arrays(landmarks, flame_model().triangles)
+
+
+@cache
+def flame_head():
+    """The head of seed 0."""
+    from likeness.heads import flame
+    from likeness.heads.flame_files import FlameChart
+
+    triangles, uv_triangles, uv = topology()
+    return flame.flame_head(
+        flame_model(), flame_embeddings(), FlameChart(triangles, uv.astype(np.float32), uv_triangles)
+    )

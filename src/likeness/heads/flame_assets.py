@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from likeness.assets import Asset
-from likeness.heads.flame_files import read_flame, read_flame_landmarks, read_flame_mediapipe
+from likeness.heads.flame_files import read_flame, read_flame_chart, read_flame_landmarks, read_flame_mediapipe
 
 _SITE = "https://flame.is.tue.mpg.de"
 _LICENCE = "FLAME's licence, after registration"
@@ -17,6 +17,10 @@ def _check_model(path: Path) -> None:
 
 def _check_landmarks(path: Path) -> None:
     read_flame_landmarks(path)
+
+
+def _check_chart(path: Path) -> None:
+    read_flame_chart(path)
 
 
 def _check_mediapipe(path: Path) -> None:
@@ -41,6 +45,15 @@ ASSETS = (
         url="https://github.com/yfeng95/DECA/tree/master/data",
         licence="DECA's licence, non-commercial research",
         check=_check_landmarks,
+    ),
+    Asset(
+        name="flame-chart",
+        filenames=("head_template.obj",),
+        methods=("deca",),
+        what="FLAME's mesh with its UV chart",
+        url="https://github.com/yfeng95/DECA/tree/master/data",
+        licence="DECA's licence, non-commercial research",
+        check=_check_chart,
     ),
     Asset(
         name="flame-mediapipe",

@@ -88,6 +88,15 @@ class FlameMediapipe:
     barycentric: Float[np.ndarray, "N 3"]
 
 
+@dataclass(frozen=True, eq=False)
+class FlameChart:
+    """``head_template.obj``: FLAME's triangles with their UV chart, (0, 0) bottom left."""
+
+    triangles: Int[np.ndarray, "T 3"]
+    uv: Float[np.ndarray, "U 2"]
+    uv_triangles: Int[np.ndarray, "T 3"]
+
+
 def read_flame(path: str | Path) -> FlameModel:
     """Read a FLAME model file of any year, ``.pkl`` or ``.npz``, by its content.
 
@@ -156,6 +165,31 @@ def read_flame_mediapipe(path: str | Path) -> FlameMediapipe:
     if indices.min() < 0 or indices.max() >= 478 or triangles.min() < 0 or triangles.max() >= N_TRIANGLES:
         raise FileFormatError(f"{path}: names MediaPipe points or triangles of FLAME that do not exist.")
     return FlameMediapipe(indices.astype(np.int64), triangles.astype(np.int64), barycentric.astype(np.float32))
+
+
+def read_flame_chart(path: str | Path) -> FlameChart:
+    """Read ``head_template.obj``. Raises FileFormatError unless it is FLAME's mesh with a UV chart."""
+    n_vertices, uv, corners = 0, [], []
+    try:
+        with Path(path).open(encoding="latin1") as file:
+            for line in file:
+                key, *rest = line.split() or [""]
+                if key == "v":
+                    n_vertices += 1
+                elif key == "vt":
+                    uv.append((float(rest[0]), float(rest[1])))
+                elif key == "f":
+                    corners.append([[int(number) for number in corner.split("/")[:2]] for corner in rest])
+        table = np.array(corners, np.int64) - 1
+    except (OSError, ValueError, IndexError) as error:
+        raise FileFormatError(f"{path}: not a readable OBJ with triangles and UV ({error}).") from error
+    if n_vertices != N_VERTICES or table.shape != (N_TRIANGLES, 3, 2):
+        raise FileFormatError(
+            f"{path}: is not FLAME's mesh of {N_VERTICES} vertices and {N_TRIANGLES} triangles with UV."
+        )
+    if table.min() < 0 or table[..., 0].max() >= N_VERTICES or table[..., 1].max() >= len(uv):
+        raise FileFormatError(f"{path}: names vertices or UV points that it does not have.")
+    return FlameChart(table[..., 0].copy(), np.array(uv, np.float32), table[..., 1].copy())
 
 
 def _plain_array(value: Any, name: str) -> np.ndarray:

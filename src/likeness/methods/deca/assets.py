@@ -31,15 +31,6 @@ ASSETS = (
         check=_readable(files.read_checkpoint),
     ),
     Asset(
-        name="deca-head-template",
-        filenames=("head_template.obj",),
-        methods=("deca",),
-        what="FLAME's mesh with its UV chart",
-        url=_DATA,
-        licence=_DECA_LICENCE,
-        check=_readable(files.read_head_template),
-    ),
-    Asset(
         name="deca-face-mask",
         filenames=("uv_face_eye_mask.png",),
         methods=("deca",),

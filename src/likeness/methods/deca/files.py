@@ -17,21 +17,12 @@ from torch import Tensor, nn
 
 from likeness.errors import FileFormatError
 from likeness.files.numpy_files import load_npy, load_npz_columns
-from likeness.heads.flame_files import N_TRIANGLES, N_VERTICES
+from likeness.heads.flame_files import N_VERTICES
 from likeness.methods.deca.networks import N_CODE, N_DETAIL, DetailDecoder, Encoder
 
 UV_SIZE = 256
 N_TEXTURE = 50
 _TEXTURE_SIDE = 512
-
-
-@dataclass(frozen=True, eq=False)
-class HeadTemplate:
-    """``head_template.obj``: FLAME's triangles with its UV chart, (0, 0) bottom left."""
-
-    triangles: Int[np.ndarray, "T 3"]
-    uv: Float[np.ndarray, "U 2"]
-    uv_triangles: Int[np.ndarray, "T 3"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,31 +71,6 @@ def empty_networks() -> Networks:
     """The three networks without memory for their weights."""
     with torch.device("meta"):
         return Networks(Encoder(N_CODE).eval(), Encoder(N_DETAIL).eval(), DetailDecoder().eval())
-
-
-def read_head_template(path: str | Path) -> HeadTemplate:
-    """Read ``head_template.obj``. Raises FileFormatError unless it is FLAME's mesh with a UV chart."""
-    n_vertices, uv, corners = 0, [], []
-    try:
-        with Path(path).open(encoding="latin1") as file:
-            for line in file:
-                key, *rest = line.split() or [""]
-                if key == "v":
-                    n_vertices += 1
-                elif key == "vt":
-                    uv.append((float(rest[0]), float(rest[1])))
-                elif key == "f":
-                    corners.append([[int(number) for number in corner.split("/")[:2]] for corner in rest])
-        table = np.array(corners, np.int64) - 1
-    except (OSError, ValueError, IndexError) as error:
-        raise FileFormatError(f"{path}: not a readable OBJ with triangles and UV ({error}).") from error
-    if n_vertices != N_VERTICES or table.shape != (N_TRIANGLES, 3, 2):
-        raise FileFormatError(
-            f"{path}: is not FLAME's mesh of {N_VERTICES} vertices and {N_TRIANGLES} triangles with UV."
-        )
-    if table.min() < 0 or table[..., 0].max() >= N_VERTICES or table[..., 1].max() >= len(uv):
-        raise FileFormatError(f"{path}: names vertices or UV points that it does not have.")
-    return HeadTemplate(table[..., 0].copy(), np.array(uv, np.float32), table[..., 1].copy())
 
 
 def read_mask(path: str | Path) -> Float[np.ndarray, "256 256"]:
