@@ -59,7 +59,7 @@ def read_points(path: Path) -> Float[np.ndarray, "*F N D"]:
         return _to_floats(readers[path.suffix.lower()](path), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, EOFError, RecursionError) as error:
         raise InputError(f"{path}: holds no list of points that can be read ({error}).") from error
 
 
@@ -85,6 +85,7 @@ def _read_npy(path: Path) -> np.ndarray:
 
 def _to_floats(points: object, name: str) -> np.ndarray:
     try:
-        return np.asarray(points, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+            return np.asarray(points, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} must be an array of numbers, one row of two or three for each point.") from error

@@ -39,7 +39,8 @@ class MediaPipe:
         Raises `InputError` for an array that is no such picture.
         """
         check_image(image, max_faces)
-        found = find_faces(image, min_score=self.min_score, device=self.device)
+        only_one = max_faces == 1
+        found = find_faces(image, min_score=self.min_score, device=self.device, only_one=only_one)
         faces = [
             Landmarks("mediapipe478", points, float(presence))
             for points, presence in zip(found.points, found.presence, strict=True)

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
+from likeness.landmarks.closer_look import confirm_faces
 from likeness.landmarks.face_detector import Detections, Range, box_overlap, detect_faces
 from likeness.landmarks.face_mesh import fit_mesh, window_of_points, windows_of_detections
 from likeness.landmarks.sessions import Device
 from likeness.landmarks.windows import Window
 
 SAME_FACE_OVERLAP = 0.5
+QUARTER_TURNS = np.pi / 2 * np.arange(4)
 # Tiles smaller than this hold no face worth fitting 478 points to.
 SMALLEST_TILE = 96
+SMALLEST_OF_MANY_TILES = 256
 N_WINDOWS_AT_ONCE = 16
 
 
@@ -42,7 +45,13 @@ def find_faces(
     for kind, windows in _further_places(image):
         if len(found):
             break
-        found = _fit_all(image, windows, kind, min_score, device)
+        seen: list[Detections] = []
+        for begin in range(0, len(windows), N_WINDOWS_AT_ONCE):
+            seen += detect_faces(image, windows[begin : begin + N_WINDOWS_AT_ONCE], kind, device=device)
+        if not seen:
+            continue
+        candidates = _joined(seen)
+        found = _fitted(image, candidates, np.ones(len(candidates), bool), min_score, device)
     return found
 
 
@@ -54,11 +63,22 @@ def find_faces_quickly(
     With `only_one`, the second detector is asked only where the first finds nothing.
     """
     whole = [_whole(image)]
-    (found,) = detect_faces(image, whole, "short", device=device)
-    if not (only_one and len(found)):
-        (smaller,) = detect_faces(image, whole, "full", device=device)
-        found = _joined([found, smaller])
-    return _fitted(image, found, min_score, device)
+    (seen,) = detect_faces(image, whole, "short", device=device)
+    n_short = len(seen)
+    if not (only_one and n_short):
+        seen = _joined([seen, *detect_faces(image, whole, "full", device=device)])
+    is_rough = np.arange(len(seen)) >= n_short
+    return _fitted(image, seen, is_rough, min_score, device)
+
+
+def fit_windows(
+    image: UInt8[np.ndarray, "H W 3"], windows: list[Window], *, min_score: float, device: Device
+) -> FoundFaces:
+    """The faces that the mesh finds in the windows; where two are the same face, the earlier."""
+    points, presence = fit_mesh(image, windows, device=device)
+    present = np.flatnonzero(presence >= min_score)
+    kept = present[distinct_faces(points[present])]
+    return FoundFaces(points[kept], presence[kept])
 
 
 def distinct_faces(points: Float[np.ndarray, "B 478 3"]) -> list[int]:
@@ -77,18 +97,16 @@ def _distinct(boxes: Float[np.ndarray, "B 4"]) -> list[int]:
 
 def _further_places(image: np.ndarray) -> Iterator[tuple[Range, list[Window]]]:
     whole = _whole(image)
-    quarters = np.pi / 2 * np.arange(4)
     # A face that is cut by the border, or fills the picture, is smaller and whole in a padded one.
-    yield "short", [_zoomed(whole, scale) for scale in (1.5, 2.0, 3.0)]
-    for angles in (quarters[1:], quarters + np.pi / 4):
-        for kind in ("short", "full"):
-            yield kind, [Window(whole.x, whole.y, whole.side, float(angle)) for angle in angles]
-    side = max(image.shape[:2]) / 2
-    while side >= SMALLEST_TILE and side > max(image.shape[:2]) / 10:
-        tiles = _tiles(image, side)
-        yield "full", tiles
-        yield "full", [Window(t.x, t.y, t.side, float(angle)) for t in tiles for angle in quarters[1:]]
-        side /= 2
+    yield "short", [Window(whole.x, whole.y, whole.side * scale) for scale in (1.5, 2.0, 3.0)]
+    for kind in ("short", "full"):
+        yield kind, _turned([whole], QUARTER_TURNS[1:])
+    half, quarter = (_tiles(image, whole.side / n, SMALLEST_TILE) for n in (2, 4))
+    yield "full", half
+    yield "full", _turned([whole], QUARTER_TURNS + np.pi / 4)
+    yield "full", quarter
+    yield "full", _turned(half, QUARTER_TURNS[1:])
+    yield "full", _tiles(image, whole.side / 8, SMALLEST_OF_MANY_TILES)
 
 
 def _whole(image: np.ndarray) -> Window:
@@ -96,12 +114,14 @@ def _whole(image: np.ndarray) -> Window:
     return Window(width / 2, height / 2, max(width, height))
 
 
-def _zoomed(window: Window, scale: float) -> Window:
-    return Window(window.x, window.y, window.side * scale, window.angle)
+def _turned(windows: list[Window], angles: np.ndarray) -> list[Window]:
+    return [Window(w.x, w.y, w.side, float(angle)) for w in windows for angle in angles]
 
 
-def _tiles(image: np.ndarray, side: float) -> list[Window]:
-    """Windows that overlap by half, so that any face up to half a tile lies whole in one of them."""
+def _tiles(image: np.ndarray, side: float, smallest: float) -> list[Window]:
+    """Windows that overlap by half, so that any face up to half a tile lies whole in one; none below `smallest`."""
+    if side < smallest:
+        return []
     centres = []
     for extent in image.shape[:2]:
         n_steps = max(0, int(np.ceil((extent - side) / (side / 2))))
@@ -110,24 +130,17 @@ def _tiles(image: np.ndarray, side: float) -> list[Window]:
     return [Window(float(x), float(y), side) for y in centres[0] for x in centres[1]]
 
 
-def _fit_all(image: np.ndarray, windows: list[Window], kind: Range, min_score: float, device: Device) -> FoundFaces:
-    """What the detector sees in all windows, fitted twice: the second crop comes from the first points."""
-    seen: list[Detections] = []
-    for begin in range(0, len(windows), N_WINDOWS_AT_ONCE):
-        seen += detect_faces(image, windows[begin : begin + N_WINDOWS_AT_ONCE], kind, device=device)
-    found = _fitted(image, _joined(seen), min_score, device)
-    return _fit(image, [window_of_points(face) for face in found.points], min_score, device)
-
-
-def _fitted(image: np.ndarray, seen: Detections, min_score: float, device: Device) -> FoundFaces:
-    return _fit(image, windows_of_detections(seen), min_score, device)
-
-
-def _fit(image: np.ndarray, windows: list[Window], min_score: float, device: Device) -> FoundFaces:
-    points, presence = fit_mesh(image, windows, device=device)
-    present = np.flatnonzero(presence >= min_score)
-    kept = present[distinct_faces(points[present])]
-    return FoundFaces(points[kept], presence[kept])
+def _fitted(
+    image: np.ndarray, seen: Detections, is_rough: Bool[np.ndarray, "N"], min_score: float, device: Device
+) -> FoundFaces:
+    """Fit the mesh; a second time, in the window of the first points, where the detection was changed or rough."""
+    seen, is_changed = confirm_faces(image, seen, is_rough, device=device)
+    windows = windows_of_detections(seen)
+    changed = np.flatnonzero(is_changed)
+    points, _ = fit_mesh(image, [windows[i] for i in changed], device=device)
+    for i, face in zip(changed, points, strict=True):
+        windows[i] = window_of_points(face)
+    return fit_windows(image, windows, min_score=min_score, device=device)
 
 
 def _joined(seen: list[Detections]) -> Detections:

@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 
 from likeness.landmarks.base import Landmarks, box_area, check_image
 from likeness.landmarks.face_detector import box_overlap
-from likeness.landmarks.face_mesh import fit_mesh, window_of_points
-from likeness.landmarks.search import FoundFaces, distinct_faces, find_faces, find_faces_quickly
+from likeness.landmarks.face_mesh import window_of_points
+from likeness.landmarks.search import FoundFaces, distinct_faces, find_faces, find_faces_quickly, fit_windows
 from likeness.landmarks.sessions import Device
 
 # A lost face that comes back near its old place within this many frames keeps its id.
@@ -54,17 +54,12 @@ class Tracker:
         """The faces of the next frame, largest first. Raises `InputError` for an array that is no RGB picture."""
         check_image(image, self.max_faces)
         visible = [face for face in self._known if face.n_frames_unseen == 0]
-        found = self._follow(image, [face.points for face in visible])
+        windows = [window_of_points(face.points) for face in visible]
+        found = fit_windows(image, windows, min_score=self.min_score, device=self.device)
         if self.max_faces is None or len(found) < self.max_faces:
             found = self._with_newcomers(image, found)
         self._n_frames_empty = 0 if len(found) else self._n_frames_empty + 1
         return self._named(found)
-
-    def _follow(self, image: np.ndarray, last_points: list[np.ndarray]) -> FoundFaces:
-        points, presence = fit_mesh(image, [window_of_points(p) for p in last_points], device=self.device)
-        present = np.flatnonzero(presence >= self.min_score)
-        kept = present[distinct_faces(points[present])]
-        return FoundFaces(points[kept], presence[kept])
 
     def _with_newcomers(self, image: np.ndarray, found: FoundFaces) -> FoundFaces:
         look = find_faces if not len(found) and self._n_frames_empty % THOROUGH_EVERY == 0 else find_faces_quickly
