@@ -25,6 +25,11 @@ class Camera(Protocol):
 
     perspective: ClassVar[bool]
 
+    @property
+    def rotation(self) -> Float[Tensor, "B 3 3"]:
+        """Head frame → camera frame."""
+        ...
+
     def project(self, points: Float[Tensor, "#B N 3"]) -> Float[Tensor, "B N 2"]:
         """Head-frame points in mm → pixels."""
         ...
