@@ -30,6 +30,7 @@ __all__ = ["Asset", "AssetStatus", "add", "assets", "find", "require", "require_
 # Modules that hold a tuple ``ASSETS``; imported when first asked for.
 _TABLES = (
     "likeness.heads.bfm_assets",
+    "likeness.heads.facescape_assets",
     "likeness.heads.flame_assets",
     "likeness.methods.deca.assets",
 )

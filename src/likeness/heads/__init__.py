@@ -17,6 +17,7 @@ _LOADERS = {
     "bfm": "likeness.heads.bfm:load_bfm_head",
     "bfm_full": "likeness.heads.bfm:load_full_bfm_head",
     "bfm_h5": "likeness.heads.bfm:load_bfm_h5_head",
+    "facescape": "likeness.heads.facescape:load_facescape_head",
 }
 
 

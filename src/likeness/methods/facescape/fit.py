@@ -1,0 +1,224 @@
+"""Our fit of the bilinear model to landmarks: the release's energy, all unknowns at once.
+
+`likeness.methods.facescape.energies` is minimised jointly over camera, identity and expression by the shared
+Levenberg–Marquardt, where the release takes turns. One thing is taken over from its turns: the scale that turns
+pixels into millimetres in the data term, 1/s², is that of the round before. Free to move, it pays to enlarge s and
+shrink the face, as the residuals then count less: energies fall and faces come out a tenth too small. The mixture is
+no sum of squares; the Gauss–Newton matrix takes, in place of the Hessian of −log p(x), that of its upper bound Σ_k
+ρ_k ½ ‖(x − μ_k) L_k‖² with the components' responsibilities ρ at x (Jensen), whose gradient is exact. The mixture has
+many narrow valleys: all its components' means are tried as one batch, and the best go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from likeness.methods.facescape.energies import total_energy
+from likeness.methods.facescape.landmark_model import LandmarkModel
+from likeness.methods.facescape.pose import Pose
+from likeness.solve import levenberg_marquardt
+
+MAX_ROUNDS = 6
+_N_KEPT = 3  # starts that go on after the first round
+_MAX_ITERATIONS = 8  # of the solver in a round
+_N_POSE = 6  # scale and translation over the last round's scale; rotation vector
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted model in its own terms: ``pose`` in fit image space, identity ``factors`` (K,), 51 blendshape weights,
+    the landmark ``vertices`` (68,) they were fitted with, the ``landmarks`` (68, 2) fitted to, and the energy
+    reached.
+    """
+
+    pose: Pose
+    factors: Float[np.ndarray, " K"]
+    expression: Float[np.ndarray, " 51"]
+    vertices: Int[np.ndarray, " 68"]
+    landmarks: Float[np.ndarray, "68 2"]
+    energy: float
+
+
+def fit_landmarks(model: LandmarkModel, landmarks: Float[np.ndarray, "68 2"]) -> Fit:
+    """Fit to 68 landmarks in fit image space (y up): descent and sliding contour in turns, until the contour
+    rests.
+    """
+    with _one_thread():
+        vertices = model.start_landmarks
+        x, scale = _starts(model, landmarks)
+        for _ in range(MAX_ROUNDS):
+            energy = LandmarkEnergy(model, vertices, landmarks, scale)
+            solution = levenberg_marquardt(energy, x, max_iterations=_MAX_ITERATIONS, tolerance=1e-7)
+            x = solution.x[solution.objective.argsort()[:_N_KEPT]]
+            pose, factors, expression = unpack(x[0], scale, model)
+            x[:, :3] *= scale / pose.scale
+            scale, fitted = pose.scale, vertices
+            vertices = model.slide_contour(fitted, pose.project, model.positions(factors, expression))
+            if (vertices == fitted).all():
+                break
+    reached = total_energy(pose, factors, expression, landmarks, fitted, model)
+    return Fit(pose, factors, expression, fitted, landmarks, reached)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The matrices are small: threads would wait for each other longer than they work, and on a busy machine for
+    seconds.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def unpack(x: Float[Tensor, " P"], scale: float, model: LandmarkModel) -> tuple[Pose, np.ndarray, np.ndarray]:
+    """Pose, identity factors and expression of one unknown vector."""
+    values, n_identity = x.numpy(), len(model.identity_mean)
+    pose = Pose(scale * float(values[0]), scale * values[1:3], values[3:6].copy())
+    standard = values[_N_POSE : _N_POSE + n_identity]
+    factors = model.identity_mean + standard * np.sqrt(model.identity_variance)
+    return pose, factors, values[_N_POSE + n_identity :].copy()
+
+
+class LandmarkEnergy:
+    """The energy of a batch of unknowns, and its Gauss–Newton model: a `likeness.solve.Objective`.
+
+    Unknowns are s/s₀, t/s₀, the rotation vector, identity in standard deviations and the 51 weights; ``scale`` is s₀.
+    The data term is ‖(s/s₀) R X + t/s₀ − l/s₀‖².
+    """
+
+    def __init__(
+        self,
+        model: LandmarkModel,
+        vertices: Int[np.ndarray, " 68"],
+        landmarks: Float[np.ndarray, "68 2"],
+        scale: float,
+    ) -> None:
+        basis = torch.from_numpy(model.landmark_basis(vertices))
+        deviation = torch.from_numpy(np.sqrt(model.identity_variance))
+        self._n_identity = len(deviation)
+        self._landmarks = torch.from_numpy(landmarks) / scale
+        # Identity in standard deviations with the mean as one more factor; the expression axis as neutral and offsets.
+        mean = torch.einsum("k,kjnc->jnc", torch.from_numpy(model.identity_mean), basis)[None]
+        shapes = torch.cat([mean, basis * deviation[:, None, None, None]])
+        self._core = torch.cat([shapes[:, :1], shapes[:, 1:] - shapes[:, :1]], 1)
+        prior = model.prior
+        self._means, self._cholesky = torch.from_numpy(prior.means), torch.from_numpy(prior.cholesky)
+        self._precisions = self._cholesky @ self._cholesky.mT
+        self._log_scale = torch.from_numpy(prior.log_scale)
+        n_free = _N_POSE + self._n_identity
+        n_weights = prior.means.shape[1]
+        self.lower: Any = torch.cat([torch.full((n_free,), -torch.inf), torch.zeros(n_weights)]).double()
+        self.upper: Any = torch.cat([torch.full((n_free,), torch.inf), torch.ones(n_weights)]).double()
+
+    def value(self, x: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
+        standard, weights = self._split(x)
+        points = torch.einsum("bk,bj,kjnc->bnc", with_one(standard), with_one(weights), self._core)
+        data = self._residuals(x, points).square().sum((-2, -1))
+        return data + standard.square().sum(-1) - self._log_components(weights)[0].logsumexp(-1)
+
+    def normal_equations(self, x: Float[Tensor, "B P"]) -> tuple[Float[Tensor, "B P P"], Float[Tensor, "B P"]]:
+        standard, weights = self._split(x)
+        residuals, jacobian = self._linearised(x, standard, weights)
+        hessian, gradient = jacobian.mT @ jacobian, (jacobian.mT @ residuals[..., None])[..., 0]
+        identity = slice(_N_POSE, _N_POSE + self._n_identity)
+        hessian[:, identity, identity] += torch.eye(self._n_identity, dtype=x.dtype)
+        gradient[:, identity] += standard
+        logs, pulls = self._log_components(weights)
+        responsibilities = logs.softmax(-1)
+        expression = slice(_N_POSE + self._n_identity, None)
+        # Half of the bound's Hessian and gradient, as the solver counts squares.
+        hessian[:, expression, expression] += torch.einsum("bm,mij->bij", responsibilities, self._precisions) / 2
+        gradient[:, expression] += torch.einsum("bm,bmi->bi", responsibilities, pulls) / 2
+        return hessian, gradient
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[:, _N_POSE : _N_POSE + self._n_identity], x[:, _N_POSE + self._n_identity :]
+
+    def _residuals(self, x: Tensor, points: Tensor) -> Float[Tensor, "B 68 2"]:
+        rotation = rotation_rows(x[:, 3:6])[0]
+        return x[:, :1, None] * (points @ rotation.mT) + x[:, None, 1:3] - self._landmarks
+
+    def _linearised(self, x: Tensor, standard: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        by_identity = torch.einsum("bj,kjnc->bknc", with_one(weights), self._core)
+        by_weight = torch.einsum("bk,kjnc->bjnc", with_one(standard), self._core)
+        points = torch.einsum("bk,bknc->bnc", with_one(standard), by_identity)
+        rotation, turning = rotation_rows(x[:, 3:6])
+        size = x[:, 0, None, None, None]
+        shift = torch.eye(2, dtype=x.dtype).expand(len(x), points.shape[1], 2, 2)
+        columns = [
+            (points @ rotation.mT)[..., None],
+            shift,
+            torch.einsum("brdc,bnc->bnrd", size * turning, points),
+            torch.einsum("brc,bknc->bnrk", size[..., 0] * rotation, by_identity[:, 1:]),
+            torch.einsum("brc,bjnc->bnrj", size[..., 0] * rotation, by_weight[:, 1:]),
+        ]
+        return self._residuals(x, points).flatten(1), torch.cat(columns, -1).flatten(1, 2)
+
+    def _log_components(self, weights: Tensor) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M 51"]]:
+        """log π_k p_k(x), and Λ_k (x − μ_k)."""
+        difference = weights[:, None] - self._means
+        pulls = torch.einsum("bmi,mij->bmj", difference, self._precisions)
+        return self._log_scale - 0.5 * (difference * pulls).sum(-1), pulls
+
+
+def with_one(values: Float[Tensor, "B N"]) -> Float[Tensor, "B N1"]:
+    """A leading 1: the weight of the mean, or of neutral."""
+    return torch.cat([torch.ones_like(values[:, :1]), values], -1)
+
+
+def rotation_rows(vectors: Float[Tensor, "B 3"]) -> tuple[Float[Tensor, "B 2 3"], Float[Tensor, "B 2 3 3"]]:
+    """The first two rows of R(r), and their derivatives D, where d(R X)_row / d r_d = Σ_c D[row, d, c] X_c.
+
+    d(R X)/dr = −R [X]ₓ J(r) with the right Jacobian J of the rotation group.
+    """
+    angle = vectors.norm(dim=-1)[:, None, None].clamp_min(1e-8)
+    cross = cross_matrix(vectors)
+    eye = torch.eye(3, dtype=vectors.dtype)
+    rotation = eye + angle.sin() / angle * cross + (1 - angle.cos()) / angle**2 * cross @ cross
+    right = eye - (1 - angle.cos()) / angle**2 * cross + (angle - angle.sin()) / angle**3 * cross @ cross
+    # −R [X]ₓ J e_d = R [J e_d]ₓ X: a matrix for each component d of r.
+    turning = torch.einsum("brc,bdcx->brdx", rotation[:, :2], cross_matrix(right.mT))
+    return rotation[:, :2], turning
+
+
+def cross_matrix(vectors: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
+    """[v]ₓ, so that [v]ₓ u = v × u."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = [torch.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
+    return torch.stack(rows, -2)
+
+
+def _starts(model: LandmarkModel, landmarks: Float[np.ndarray, "68 2"]) -> tuple[Float[Tensor, "B P"], float]:
+    """The mean face in the landmarks' best affine view, with no expression and with each component's mean; the view's
+    scale.
+    """
+    neutral = np.zeros((1, model.prior.means.shape[1]))
+    points = model.positions(model.identity_mean, neutral[0])
+    pose = affine_view(points[np.searchsorted(model.candidates, model.start_landmarks)], landmarks)
+    known = np.concatenate([[1.0], pose.translation / pose.scale, pose.rotation, np.zeros(len(model.identity_mean))])
+    weights = np.concatenate([neutral, model.prior.means.clip(0, 1)])
+    starts = np.concatenate([np.broadcast_to(known, (len(weights), len(known))), weights], 1)
+    return torch.from_numpy(starts), pose.scale
+
+
+def affine_view(points: Float[np.ndarray, "N 3"], landmarks: Float[np.ndarray, "N 2"]) -> Pose:
+    """The scaled orthographic view nearest to the least-squares affine one."""
+    homogeneous = np.concatenate([points, np.ones((len(points), 1))], 1)
+    affine = np.linalg.lstsq(homogeneous, landmarks, rcond=None)[0].T
+    left, stretch, right = np.linalg.svd(affine[:, :3], full_matrices=False)
+    rows = left @ right
+    rotation = np.stack([rows[0], rows[1], np.cross(rows[0], rows[1])])
+    return Pose(float(stretch.mean()), affine[:, 3], Rotation.from_matrix(rotation).as_rotvec())
