@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -65,6 +66,7 @@ def _decode(raw: np.ndarray, logits: np.ndarray, kind: Range) -> Detections:
     return Detections(boxes, points[:, 2:] + anchors[:, None], scores[kept])
 
 
+@cache
 def _anchors(kind: Range) -> Float[np.ndarray, "A 2"]:
     """Cell centres of the feature maps, (x, y) in [0, 1], each repeated for its anchors."""
     layers = []

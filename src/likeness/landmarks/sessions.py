@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -34,9 +33,8 @@ def _open_network(name: str, device: Device) -> onnxruntime.InferenceSession:
     if device == "cuda" and not has_cuda:
         raise InputError(_NO_CUDA)
     options = onnxruntime.SessionOptions()
-    # The networks are small: more threads cost more in meeting than they save, and spinning ones starve the others.
-    options.intra_op_num_threads = min(2, os.cpu_count() or 1)
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The networks are many small operations: a second thread costs more in meetings than it saves (measured).
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3
     network = (files("likeness.landmarks") / "networks" / f"{name}.onnx").read_bytes()
     providers = [CUDA, CPU] if has_cuda and device != "cpu" else [CPU]
