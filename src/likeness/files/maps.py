@@ -40,9 +40,9 @@ def write_depth(path: str | os.PathLike, depth_mm: Float[np.ndarray, "H W"], *, 
 
     Raises `InputError` for depths that are negative or beyond 65535 × `scale`, and `OutputError`.
     """
-    seen = np.isfinite(depth_mm) & (depth_mm != 0)
-    # What is seen never becomes 0, which would mean nothing.
-    steps = np.where(seen, np.maximum(np.rint(np.where(seen, depth_mm, 0) / scale), depth_mm > 0), 0)
+    steps = np.where(np.isfinite(depth_mm), depth_mm, 0) / scale
+    # What is seen never becomes 0, which would mean nothing; and what is behind the camera is never rounded to it.
+    steps = np.where(steps > 0, np.maximum(np.rint(steps), 1), np.floor(steps))
     _write_steps(path, steps, f"depths from 0 to {65535 * scale:g} mm at a scale of {scale:g} mm")
 
 
@@ -139,8 +139,11 @@ def read_exr(path: str | os.PathLike) -> Float32[np.ndarray, "H W C"]:
 
 
 def _check_exr_size(path: Path) -> None:
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file; check the name.")
     try:
-        header = OpenEXR.File(str(path), header_only=True).header()
+        parts = OpenEXR.File(str(path), header_only=True).parts
+        header = parts[0].header
         (left, top), (right, bottom) = header["dataWindow"]
         size = (int(right) - int(left) + 1, int(bottom) - int(top) + 1)
         n_channels = len(header["channels"])
@@ -148,6 +151,8 @@ def _check_exr_size(path: Path) -> None:
         raise FileFormatError(
             f"{path}: not an EXR image that can be read ({_short(error)}); write it again."
         ) from error
+    if len(parts) > 1 or header.get("type") not in (None, OpenEXR.scanlineimage, OpenEXR.tiledimage):
+        raise FileFormatError(f"{path}: has several parts or is a deep image; save it as a single flat image.")
     if size[0] * size[1] * n_channels * 4 > MAX_EXR_BYTES:
         raise FileFormatError(
             f"{path}: {size[0]} × {size[1]} pixels of {n_channels} channels, more than the {MAX_EXR_BYTES:,} bytes "

@@ -75,18 +75,19 @@ class _Parser:
 
     def _lines(self, file: IO[str]) -> Iterator[str]:
         """Statements, continued lines joined, tabs and leading blanks gone."""
-        pending = ""
+        pieces: list[str] = []
+        n_characters = 0
         while text := file.readline(MAX_LINE_CHARACTERS):
             self._line += 1
-            text = pending + text
-            if len(text) >= MAX_LINE_CHARACTERS:
+            n_characters += len(text)
+            if n_characters >= MAX_LINE_CHARACTERS:
                 self._fail(f"is longer than {MAX_LINE_CHARACTERS:,} characters")
             text = text.strip().replace("\t", " ")
             if text.endswith("\\"):
-                pending = text[:-1] + " "
+                pieces.append(text[:-1])
                 continue
-            pending = ""
-            yield text
+            yield " ".join([*pieces, text]) if pieces else text
+            pieces, n_characters = [], 0
 
     def _row(self, keyword: str, words: list[str]) -> None:
         width = 2 if keyword == "vt" else 3

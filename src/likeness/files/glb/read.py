@@ -18,6 +18,7 @@ from likeness.files.glb.write import METRES_PER_MM, PAYLOADS_KEY
 MAX_FILE_BYTES = 1 << 30
 MAX_DEPTH = 256
 """Of the tree of nodes."""
+MAX_PARTS, MAX_MORPHS = 1000, 4096
 
 
 def read_glb(path: str | os.PathLike) -> GlbModel:
@@ -111,12 +112,10 @@ class _Piece:
 def _geometry(doc: Document, mesh: dict[str, Any], skin: "_Skin", n_morphs: int) -> dict[str, Any]:
     """The primitives joined one after the other, as the fields of a `GlbModel`."""
     materials = read_materials(doc)
-    pieces = [
-        _piece(doc, primitive, i, materials, skin, n_morphs)
-        for i, primitive in enumerate(doc.objects(mesh, "primitives"))
-    ]
-    if not pieces:
-        doc.fail("its mesh has no primitives")
+    primitives = doc.objects(mesh, "primitives")
+    if not 0 < len(primitives) <= MAX_PARTS or n_morphs > MAX_MORPHS:
+        doc.fail(f"its mesh has no primitives, more than {MAX_PARTS}, or more than {MAX_MORPHS} morph targets")
+    pieces = [_piece(doc, primitive, i, materials, skin, n_morphs) for i, primitive in enumerate(primitives)]
     parts, first_vertex, first_uv = [], 0, 0
     for piece in pieces:
         uv_triangles = None if piece.uv is None else piece.triangles + np.int32(first_uv)
