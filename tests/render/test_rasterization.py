@@ -117,6 +117,22 @@ def test_two_runs_give_the_same_bytes_and_a_batch_is_its_images(device):
             assert torch.equal(getattr(alone, name)[0], getattr(first, name)[image])
 
 
+@pytest.mark.parametrize("n_images", [1, 2, 5])
+def test_threads_change_nothing(n_images):
+    vertices = torch.stack([torch.from_numpy(random_soup(seed, 200, (256, 256))[0]) for seed in range(n_images)])
+    triangles = torch.arange(600).view(-1, 3)
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = rasterize(vertices, triangles, (257, 256))
+        torch.set_num_threads(3)
+        shared = rasterize(vertices, triangles, (257, 256))
+    finally:
+        torch.set_num_threads(n_threads)
+    for name in ("triangle", "barycentric", "depth"):
+        assert torch.equal(getattr(alone, name), getattr(shared, name))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_cpu_and_cuda_agree():
     vertices, triangles = random_soup(5, 300, (200, 300))

@@ -31,10 +31,12 @@ def draw_triangles(
     triangles: wp.array(dtype=wp.vec3i),
     cull_backfaces: int,
     perspective: int,
+    band_begin: int,
+    band_end: int,
     row_step: int,
     keys: wp.array3d(dtype=wp.uint64),
 ):
-    """Thread (image, triangle, lane): every `row_step`-th row of one triangle."""
+    """Thread (image, triangle, lane): every `row_step`-th row of one triangle, within a band of rows."""
     image, index, lane = wp.tid()
     corner = triangles[index]
     a = vertices[image, corner[0]]
@@ -45,14 +47,13 @@ def draw_triangles(
     if perspective != 0 and (a[2] <= 0.0 or b[2] <= 0.0 or c[2] <= 0.0):
         return
 
-    height = keys.shape[1]
     width = keys.shape[2]
     x_low = wp.min(a[0], wp.min(b[0], c[0]))
     x_high = wp.max(a[0], wp.max(b[0], c[0]))
     y_low = wp.min(a[1], wp.min(b[1], c[1]))
     y_high = wp.max(a[1], wp.max(b[1], c[1]))
-    y_begin = _first_pixel(wp.float64(y_low), height)
-    y_end = _past_last_pixel(wp.float64(y_high), height)
+    y_begin = wp.max(_first_pixel(wp.float64(y_low), keys.shape[1]), band_begin)
+    y_end = wp.min(_past_last_pixel(wp.float64(y_high), keys.shape[1]), band_end)
     if y_begin >= y_end or x_high < 0.0 or x_low > wp.float32(width):
         return
 
@@ -160,14 +161,16 @@ def read_winners(
     vertices: wp.array2d(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
     perspective: int,
+    band_begin: int,
     column_step: int,
     keys: wp.array3d(dtype=wp.uint64),
     winner: wp.array3d(dtype=wp.int32),
     barycentric: wp.array3d(dtype=wp.vec3),
     depth: wp.array3d(dtype=wp.float32),
 ):
-    """Thread (image, row, lane): every `column_step`-th pixel of one row."""
-    image, y, lane = wp.tid()
+    """Thread (image, row of the band, lane): every `column_step`-th pixel of one row."""
+    image, row, lane = wp.tid()
+    y = band_begin + row
     key_row = keys[image, y]
     winner_row = winner[image, y]
     barycentric_row = barycentric[image, y]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import warp as wp
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from likeness.errors import InputError
 from likeness.render import kernels
-from likeness.render.warp_runtime import start_warp, torch_stream
+from likeness.render.warp_runtime import load_kernels, run_in_threads, torch_stream
 
 # Bounds the memory of one call: 28 bytes a pixel.
 MAX_PIXELS = 2**28
@@ -20,6 +21,9 @@ MAX_PIXELS = 2**28
 # (pixels) are dealt out to so many.
 _ROW_LANES_ON_GPU = 8
 _PIXEL_LANES_ON_GPU = 64
+
+# On the CPU Warp runs a launch on one thread, so that we share the work out ourselves, if there is enough.
+_PIXELS_WORTH_A_THREAD = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,46 +62,86 @@ def rasterize(
     both sides unless `cull_backfaces`; front means counter-clockwise to the eye.
 
     Not drawn: triangles without area, with a coordinate that is not finite and, under perspective, with any corner
-    at or behind the camera (depth ≤ 0): they are dropped whole, not clipped.
+    at or behind the camera (depth ≤ 0): they are dropped whole, not clipped. On the CPU as many threads work as torch
+    may use (`torch.set_num_threads`).
 
     Raises `InputError` for triangles that name vertices which do not exist and for absurd sizes.
     """
     _check(vertices_px, triangles, size)
-    start_warp()
     device = vertices_px.device
+    load_kernels(kernels.__name__, device)
     vertices = vertices_px.detach().to(torch.float32).contiguous()
     corners = triangles.to(device=device, dtype=torch.int32).contiguous()
     shape = (len(vertices), *size)
     # All bits set: the largest key, which every triangle beats. Warp reads it as unsigned.
     keys = torch.full(shape, -1, dtype=torch.int64, device=device)
-    triangle = torch.empty(shape, dtype=torch.int32, device=device)
-    barycentric = torch.empty((*shape, 3), dtype=torch.float32, device=device)
-    depth = torch.empty(shape, dtype=torch.float32, device=device)
+    fragments = Fragments(
+        triangle=torch.empty(shape, dtype=torch.int32, device=device),
+        barycentric=torch.empty((*shape, 3), dtype=torch.float32, device=device),
+        depth=torch.empty(shape, dtype=torch.float32, device=device),
+        perspective=perspective,
+    )
+    job = _Job(vertices, corners, keys, fragments, cull_backfaces)
+    if device.type == "cpu":
+        run_in_threads(job.draw, _shares(shape, torch.get_num_threads()))
+    else:
+        job.draw(slice(0, len(vertices)), 0, size[0])
+    return fragments
 
-    row_lanes, pixel_lanes = (1, 1) if device.type == "cpu" else (_ROW_LANES_ON_GPU, _PIXEL_LANES_ON_GPU)
-    wp_device = wp.device_from_torch(device)
-    wp_vertices = wp.from_torch(vertices, dtype=wp.vec3)
-    wp_corners = wp.from_torch(corners, dtype=wp.vec3i)
-    wp_keys = wp.from_torch(keys, dtype=wp.uint64)
-    with torch_stream(device):
-        wp.launch(
-            kernels.draw_triangles,
-            dim=(len(vertices), len(corners), row_lanes),
-            inputs=[wp_vertices, wp_corners, int(cull_backfaces), int(perspective), row_lanes, wp_keys],
-            device=wp_device,
-        )
-        wp.launch(
-            kernels.read_winners,
-            dim=(len(vertices), size[0], pixel_lanes),
-            inputs=[wp_vertices, wp_corners, int(perspective), pixel_lanes, wp_keys],
-            outputs=[
-                wp.from_torch(triangle),
-                wp.from_torch(barycentric, dtype=wp.vec3),
-                wp.from_torch(depth),
-            ],
-            device=wp_device,
-        )
-    return Fragments(triangle, barycentric, depth, perspective)
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    vertices: Float[Tensor, "B V 3"]
+    corners: Int[Tensor, "T 3"]
+    keys: Int[Tensor, "B H W"]
+    fragments: Fragments
+    cull_backfaces: bool
+
+    def draw(self, images: slice, band_begin: int, band_end: int) -> None:
+        """Rows band_begin … band_end - 1 of some images; jobs on different ones do not touch each other's memory."""
+        device = self.keys.device
+        row_lanes, pixel_lanes = (1, 1) if device.type == "cpu" else (_ROW_LANES_ON_GPU, _PIXEL_LANES_ON_GPU)
+        vertices = wp.from_torch(self.vertices[images], dtype=wp.vec3)
+        corners = wp.from_torch(self.corners, dtype=wp.vec3i)
+        keys = wp.from_torch(self.keys[images], dtype=wp.uint64)
+        winner = wp.from_torch(self.fragments.triangle[images])
+        barycentric = wp.from_torch(self.fragments.barycentric[images], dtype=wp.vec3)
+        depth = wp.from_torch(self.fragments.depth[images])
+        n, perspective = vertices.shape[0], int(self.fragments.perspective)
+        with torch_stream(device):
+            wp.launch(
+                kernels.draw_triangles,
+                dim=(n, len(self.corners), row_lanes),
+                inputs=[
+                    vertices,
+                    corners,
+                    int(self.cull_backfaces),
+                    perspective,
+                    band_begin,
+                    band_end,
+                    row_lanes,
+                    keys,
+                ],
+                device=wp.device_from_torch(device),
+            )
+            wp.launch(
+                kernels.read_winners,
+                dim=(n, band_end - band_begin, pixel_lanes),
+                inputs=[vertices, corners, perspective, band_begin, pixel_lanes, keys],
+                outputs=[winner, barycentric, depth],
+                device=wp.device_from_torch(device),
+            )
+
+
+def _shares(shape: tuple[int, ...], n_threads: int) -> list[tuple[slice, int, int]]:
+    """Images, and bands of them where there are fewer than threads, of about equal work."""
+    n_images, height, width = shape
+    n_workers = min(n_threads, max(n_images * height * width // _PIXELS_WORTH_A_THREAD, 1))
+    if n_workers == 1:
+        return [(slice(0, n_images), 0, height)]
+    n_bands = min(-(-n_workers // n_images), height)
+    borders = [height * band // n_bands for band in range(n_bands + 1)]
+    return [(slice(i, i + 1), *band) for i in range(n_images) for band in pairwise(borders)]
 
 
 def _check(vertices_px: Tensor, triangles: Tensor, size: tuple[int, int]) -> None:
@@ -111,8 +155,9 @@ def _check(vertices_px: Tensor, triangles: Tensor, size: tuple[int, int]) -> Non
         raise InputError(f"Vertices to render must be (B, V, 3), got {tuple(vertices_px.shape)}.")
     if triangles.ndim != 2 or triangles.shape[-1] != 3:
         raise InputError(f"Triangles to render must be (T, 3), got {tuple(triangles.shape)}.")
-    if triangles.numel() and not 0 <= int(triangles.min()) <= int(triangles.max()) < vertices_px.shape[1]:
-        raise InputError(
-            f"Triangles name vertices {int(triangles.min())} to {int(triangles.max())}, "
-            f"but there are {vertices_px.shape[1]}."
-        )
+    if triangles.numel():
+        lowest, highest = (int(end) for end in torch.aminmax(triangles))
+        if lowest < 0 or highest >= vertices_px.shape[1]:
+            raise InputError(
+                f"Triangles name vertices {lowest} to {highest}, but there are {vertices_px.shape[1]} (from 0)."
+            )

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import cache
+from pathlib import Path
+from typing import Any
 
+import platformdirs
 import torch
 import warp as wp
 
+from likeness.errors import OutputError
+
+_log = logging.getLogger(__name__)
 _NO_DRIVER = b"Could not find or load the NVIDIA CUDA driver"
 
 
@@ -20,8 +28,22 @@ def start_warp() -> None:
     """Initialise Warp once, without its greeting and without its remark that this machine has no GPU."""
     if wp.config.log_level == wp.LOG_INFO:  # a level that the user chose is left alone
         wp.config.log_level = wp.LOG_WARNING
-    with _without_stderr_lines(_NO_DRIVER):
-        wp.init()
+    if wp.config.kernel_cache_dir is None and "WARP_CACHE_PATH" not in os.environ:
+        wp.config.kernel_cache_dir = str(_kernel_cache())
+    try:
+        with _without_stderr_lines(_NO_DRIVER):
+            wp.init()
+    except OSError as error:
+        raise OutputError(
+            f"Compiled kernels cannot be kept in {error.filename}: set WARP_CACHE_PATH to a folder you can write."
+        ) from error
+
+
+@cache
+def load_kernels(module: str, device: torch.device) -> None:
+    """Compile (once per machine) and load (once per process) the kernels of a Python module."""
+    start_warp()
+    wp.load_module(module, device=str(wp.device_from_torch(device)))
 
 
 def torch_stream(device: torch.device):
@@ -29,6 +51,42 @@ def torch_stream(device: torch.device):
     if device.type == "cpu":
         return nullcontext()
     return wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(device)))
+
+
+def _kernel_cache() -> Path:
+    folder = platformdirs.user_cache_path("likeness", appauthor=False) / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if writable:
+        return folder
+    _log.warning("%s cannot be written, so the render kernels are compiled in every run (about 2 s).", folder)
+    return Path(_folder_of_this_run().name)
+
+
+@cache
+def _folder_of_this_run() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="likeness-kernels-")
+
+
+def run_in_threads(function: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None:
+    """Call `function` with each tuple of arguments, on as many threads as torch may use; Warp's launches free the GIL.
+
+    Kernels must be loaded before: Warp loads them without minding other threads.
+    """
+    # A forked child has none of its parent's threads, so each process has a pool of its own.
+    others = arguments[1:]
+    futures = [_pool(torch.get_num_threads(), os.getpid()).submit(function, *rest) for rest in others]
+    function(*arguments[0])
+    for future in futures:
+        future.result()
+
+
+@cache
+def _pool(n_threads: int, _process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="likeness-render")
 
 
 @contextmanager
