@@ -1,0 +1,1 @@
+"""From MediaPipe's TFLite files to ONNX: the parts of `bake_landmarks.py`."""
