@@ -7,6 +7,7 @@ textbook version that this one is held to.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import roma
@@ -86,7 +87,7 @@ class Flame(nn.Module):
     def prepare(self, shape: Float[Tensor, "B S"], *, offsets: Float[Tensor, "#B V 3"] | None = None) -> FlameIdentity:
         """An identity, to be posed many times with `pose`."""
         self._check("shape", shape, self.n_shape)
-        surface = torch.addmm(self.template, shape, self.shape_basis)
+        surface = self.template + shape @ self.shape_basis
         if offsets is not None:
             surface = surface + offsets.mT.flatten(1)
         joints = torch.addmm(self.joint_template, shape, self.joint_basis[: self.n_shape])
@@ -106,17 +107,28 @@ class Flame(nn.Module):
         correctives = (matrices[:, 1:] - identity_matrix).flatten(1)
         n = max(len(expression), len(correctives))
         features = torch.cat([expression.expand(n, -1), correctives.expand(n, -1)], 1)
-        if len(identity.surface) in (1, n):
-            # The addition rides along with the matrix product.
-            surface = torch.addmm(identity.surface, features, self.motion_basis)
-        else:
-            surface = identity.surface + features @ self.motion_basis
+        # Not `addmm`: millimetres summed up alone keep a digit more than millimetres added to decimetres one by one.
+        surface = identity.surface + features @ self.motion_basis
         return self._skin(surface, *self._chain(matrices, joints.view(-1, N_JOINTS, 3)))
+
+    def first(self, n_shape: int, n_expression: int) -> Flame:
+        """The layer of the first so many components of this one."""
+        if n_shape > self.n_shape or n_expression > self.n_expression:
+            raise InputError(f"this FLAME layer has {self.n_shape} and {self.n_expression} components.")
+        smaller = copy.copy(self)
+        smaller._buffers = dict(self._buffers)
+        smaller.n_shape, smaller.n_expression = n_shape, n_expression
+        smaller.shape_basis = self.shape_basis[:n_shape]
+        correctives = self.motion_basis[self.n_expression :]
+        smaller.motion_basis = torch.cat([self.motion_basis[:n_expression], correctives])
+        expressions = self.joint_basis[self.n_shape : self.n_shape + n_expression]
+        smaller.joint_basis = torch.cat([self.joint_basis[:n_shape], expressions])
+        return smaller
 
     def joints(
         self, shape: Float[Tensor, "#B S"], expression: Float[Tensor, "#B E"] | None = None
     ) -> Float[Tensor, "B 5 3"]:
-        """Rest positions of the joints, metres. Expression moves them too: they are regressed from the whole surface."""
+        """Rest positions of the joints, metres. Expression moves them too: they come from the whole surface."""
         self._check("shape", shape, self.n_shape)
         joints = torch.addmm(self.joint_template, shape, self.joint_basis[: self.n_shape])
         if expression is not None:
