@@ -11,7 +11,7 @@ Everything is batched and immutable; a batch of one broadcasts against any other
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from torch import Tensor
 from likeness.errors import InputError
 
 
+@runtime_checkable
 class Camera(Protocol):
     """What a renderer or a fit needs to know of a camera."""
 
@@ -46,24 +47,27 @@ class Camera(Protocol):
         """Unit vectors from head-frame points to the camera."""
         ...
 
-    def apply(self, similarity: Similarity) -> Self:
+    def apply(self, similarity: Similarity) -> Camera:
         """The camera whose pixels are this camera's pixels moved by `similarity`."""
         ...
+
+
+_Record = TypeVar("_Record", bound="_TensorRecord")
 
 
 class _TensorRecord:
     """What frozen dataclasses of batched tensors share."""
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self: _Record, *args, **kwargs) -> _Record:
         """`torch.Tensor.to` on every field."""
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
-    def __getitem__(self, index: slice | int | Tensor) -> Self:
+    def __getitem__(self: _Record, index: slice | int | Tensor) -> _Record:
         """The chosen part of the batch; an integer keeps a batch of one."""
         chosen = slice(index, index + 1 or None) if isinstance(index, int) else index
         return self._map(lambda tensor: tensor[chosen])
 
-    def _map(self, function) -> Self:
+    def _map(self: _Record, function) -> _Record:
         changed = {field.name: function(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
         return replace(self, **changed)  # type: ignore[type-var]
 

@@ -17,7 +17,7 @@ def ball(radius=80.0):
 def test_portrait_camera_fills_the_picture(distance):
     vertices, _ = ball()
     vertices = vertices * torch.tensor([1.0, 1.4, 1.0]) + torch.tensor([30.0, 100, -20])
-    camera = portrait_camera(vertices, (300, 200), yaw=30, pitch=-10, fill=0.8, distance=distance)
+    camera = portrait_camera(vertices, (300, 200), yaw=30.0, pitch=-10.0, fill=0.8, distance=distance)
     outline = camera.project(vertices)[0]
     extent = outline.amax(0) - outline.amin(0)
     assert torch.allclose((outline.amax(0) + outline.amin(0)) / 2, torch.tensor([100.0, 150.0]), atol=1e-2)
@@ -27,9 +27,9 @@ def test_portrait_camera_fills_the_picture(distance):
 def test_yaw_turns_the_nose_to_the_right_and_pitch_turns_it_down():
     vertices, _ = ball()
     nose = torch.tensor([[[0.0, 0, 80]]])
-    x, y = portrait_camera(vertices, (100, 100), yaw=30, distance=None).project(nose)[0, 0].tolist()
+    x, y = portrait_camera(vertices, (100, 100), yaw=30.0, distance=None).project(nose)[0, 0].tolist()
     assert x > 60 and y == pytest.approx(50, abs=0.1)
-    x, y = portrait_camera(vertices, (100, 100), pitch=30, distance=None).project(nose)[0, 0].tolist()
+    x, y = portrait_camera(vertices, (100, 100), pitch=30.0, distance=None).project(nose)[0, 0].tolist()
     assert y > 60 and x == pytest.approx(50, abs=0.1)
 
 

@@ -10,7 +10,7 @@ from likeness.render.rasterization import Fragments
 
 
 def interpolate(
-    attributes: Float[Tensor, "V C"] | Float[Tensor, "B V C"],
+    attributes: Float[Tensor, "V C"] | Float[Tensor, "#B V C"],
     triangles: Int[Tensor, "T 3"],
     fragments: Fragments,
     *,
