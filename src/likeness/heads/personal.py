@@ -65,6 +65,16 @@ class PersonalHead:
         self._check()
         self.version = self._digest()
 
+    @property
+    def neutral(self) -> Float[Tensor, "V 3"]:
+        """The person's neutral face, mm."""
+        return self._neutral
+
+    @property
+    def blendshapes(self) -> Float[Tensor, "E V 3"]:
+        """Displacements at weight 1, mm."""
+        return self._blendshapes
+
     def vertices(
         self,
         identity: Float[Tensor, "B 0"],

@@ -16,23 +16,14 @@ def load_network(path: str | Path) -> InorigNetwork:
 
     Raises AssetError when the file is no INORig checkpoint.
     """
-    network = InorigNetwork()
-    state = read_state(path)
-    expected = network.state_dict()
-    wrong = sorted(
-        key for key in expected.keys() | state.keys() if key not in expected or _differs(expected, state, key)
-    )
-    if wrong:
-        raise AssetError(
-            f"{path}: not an INORig checkpoint: {len(wrong)} of its tensors are missing, unknown or of another shape "
-            f"(the first is '{wrong[0]}'); use the authors' Ours.pth or Ours(R).pth."
-        )
-    network.load_state_dict(state, strict=True)
-    return prepare(network)
+    return network_from_state(read_checkpoint(path))
 
 
-def prepare(network: InorigNetwork) -> InorigNetwork:
-    """Ready for inference, in place: evaluation mode, no gradients to weights, batch norms folded."""
+def network_from_state(state: dict[str, torch.Tensor]) -> InorigNetwork:
+    """The network with these tensors, made ready for inference."""
+    with torch.device("meta"):  # no time for weights that are replaced at once
+        network = InorigNetwork()
+    network.load_state_dict(state, strict=True, assign=True)
     network.eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, Backbone):
@@ -40,9 +31,28 @@ def prepare(network: InorigNetwork) -> InorigNetwork:
     return network
 
 
-def read_state(path: str | Path) -> dict[str, torch.Tensor]:
-    """A checkpoint's tensors by name. Raises AssetError when it cannot be read as plain tensors."""
-    path = Path(path)
+def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
+    """A checkpoint's tensors by name. Raises AssetError unless they are exactly INORig's, all finite."""
+    state = _read_tensors(Path(path))
+    with torch.device("meta"):
+        expected = InorigNetwork().state_dict()
+    wrong = sorted(
+        key
+        for key in expected.keys() | state.keys()
+        if key not in expected or key not in state or state[key].shape != expected[key].shape
+    )
+    if wrong:
+        raise AssetError(
+            f"{path}: not an INORig checkpoint: {len(wrong)} of its tensors are missing, unknown or of another shape "
+            f"(the first is '{wrong[0]}'); use the authors' Ours.pth or Ours(R).pth."
+        )
+    broken = [key for key, tensor in state.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise AssetError(f"{path}: '{broken[0]}' holds numbers that are not finite; download the file again.")
+    return state
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -54,7 +64,3 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise AssetError(f"{path}: holds no state dict of tensors; use the authors' Ours.pth or Ours(R).pth.")
     return state
-
-
-def _differs(expected: dict, state: dict, key: str) -> bool:
-    return key not in state or state[key].shape != expected[key].shape

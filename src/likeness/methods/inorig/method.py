@@ -1,0 +1,137 @@
+"""INORig as a method: photos of one person to a rig and Faces, frames of a video to expression codes and poses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from likeness.assets import require
+from likeness.errors import InputError
+from likeness.face import Face
+from likeness.heads.bfm_face3d import Face3dModel
+from likeness.landmarks.base import Landmarks
+from likeness.landmarks.conventions import to_ibug68
+from likeness.methods.inorig.assets import WEIGHTS
+from likeness.methods.inorig.blendshapes import fit_blendshapes
+from likeness.methods.inorig.checkpoint import load_network
+from likeness.methods.inorig.crop import (
+    PADDING,
+    Square,
+    box_from_landmarks,
+    crop_tensor,
+    cut,
+    landmarks_to_crop,
+    padded,
+    square_from_box,
+    square_from_landmarks,
+)
+from likeness.methods.inorig.descent import descend
+from likeness.methods.inorig.network import InorigNetwork
+from likeness.methods.inorig.observation import observe, regress_pose
+from likeness.methods.inorig.person import Person, face_of, head_of, topology_of, views_of
+from likeness.methods.inorig.rig import NeuralRig, rig_of
+from likeness.methods.inorig.template import Template, build_template
+from likeness.methods.protocol import Photo
+from likeness.topology import Topology
+
+Weights = Literal["best", "robust"]
+Compat = Literal["default", "official"]
+
+
+class InorigMethod:
+    """Personal rigs from one or more photos. Licensed files: a checkpoint and face3d's Basel model.
+
+    ``weights`` picks the authors' most accurate networks or their robust ones. ``compat`` "official" crops photos as the
+    reference does around a face detector's box (estimated from the landmarks); by default the crop puts the landmarks
+    where the network expects them.
+
+    Raises AssetError when official files are missing or damaged, InputError on unknown options.
+    """
+
+    name = "inorig"
+
+    def __init__(self, *, device: str = "auto", weights: Weights = "best", compat: Compat = "default") -> None:
+        from likeness.heads.bfm_assets import face3d_model
+
+        if weights not in WEIGHTS:
+            raise InputError(f"unknown weights '{weights}'; choose from {', '.join(WEIGHTS)}.")
+        model = face3d_model()
+        self._set(load_network(require(WEIGHTS[weights])), model, device, compat)
+
+    @classmethod
+    def from_parts(
+        cls, network: InorigNetwork, model: Face3dModel, *, device: str = "auto", compat: Compat = "default"
+    ) -> InorigMethod:
+        """The method on a network and a face model that are already in memory."""
+        method = cls.__new__(cls)
+        method._set(network, model, device, compat)
+        return method
+
+    def _set(self, network: InorigNetwork, model: Face3dModel, device: str, compat: Compat) -> None:
+        if compat not in ("default", "official"):
+            raise InputError(f"unknown compat '{compat}'; choose from default, official.")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.compat: Compat = compat
+        self.device = torch.device(device)
+        self.network = network.to(self.device)
+        self.template: Template = build_template(model).to(self.device)
+        self.topology: Topology = topology_of(self.template, model.uv)
+
+    def reconstruct(self, photo: Photo, landmarks: Landmarks) -> Face:
+        """A rig from a single photo: what it does not show is the networks' guess."""
+        return self.reconstruct_together([photo], [landmarks])[0]
+
+    def reconstruct_together(self, photos: Sequence[Photo], landmarks: Sequence[Landmarks]) -> list[Face]:
+        """One rig from all photos; each Face has its photo's expression, pose and light."""
+        return list(self.person(photos, landmarks).faces)
+
+    def person(self, photos: Sequence[Photo], landmarks: Sequence[Landmarks]) -> Person:
+        """`reconstruct_together` with the rig itself and everything the outputs need.
+
+        Raises InputError without photos, or when landmarks are not of mediapipe478 or ibug68.
+        """
+        if not photos or len(photos) != len(landmarks):
+            raise InputError(f"got {len(photos)} photo(s) and {len(landmarks)} set(s) of landmarks; give one set each.")
+        squares, crops, points = zip(*map(self._prepared, photos, landmarks), strict=True)
+        crops, points = torch.stack(crops).to(self.device), torch.stack(points).to(self.device)
+        observation = observe(self.network, crops, points)
+        solution = descend(self.network, self.template, observation, regress_pose(self.network, crops))
+        rig = rig_of(self.network.opt_layer, self.template, observation, solution)
+        blendshapes = fit_blendshapes(rig, solution.estimate.codes.expression)
+        head = head_of(rig, blendshapes, self.topology)
+        views = views_of(photos, squares, solution)
+        faces = (
+            face_of(rig, blendshapes, head, view, detected=detected, landmarks=seen)
+            for view, detected, seen in zip(views, landmarks, points, strict=True)
+        )
+        return Person(rig, blendshapes, head, views, tuple(faces))
+
+    def rig(self, face: Face) -> NeuralRig:
+        """The neural rig inside a Face. Raises InputError when it has none or one of another checkpoint."""
+        return NeuralRig.from_tensors(face.codes, self.network.opt_layer, self.template)
+
+    def _prepared(
+        self, photo: Photo, landmarks: Landmarks
+    ) -> tuple[Square, Float[Tensor, "3 256 256"], Float[Tensor, "68 2"]]:
+        """What is cropped of the photo, the crop, and the landmarks in it."""
+        points = ibug68(landmarks) + PADDING
+        square = self.square(points)
+        crop = crop_tensor(cut(padded(photo.pixels), square))
+        return square.moved(-PADDING, -PADDING), crop, landmarks_to_crop(points, square)
+
+    def square(self, points: Float[np.ndarray, "68 2"]) -> Square:
+        """What to crop around ibug68 landmarks."""
+        if self.compat == "official":
+            return square_from_box(box_from_landmarks(points))
+        return square_from_landmarks(points, self.template)
+
+
+def ibug68(landmarks: Landmarks) -> Float[np.ndarray, "68 2"]:
+    """The 68 points, pixels. Raises InputError when these landmarks do not hold them."""
+    return np.asarray(to_ibug68(landmarks.points, landmarks.convention), np.float32)[:, :2]
