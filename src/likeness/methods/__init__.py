@@ -12,6 +12,7 @@ __all__ = ["METHODS", "Method", "Photo", "load_method"]
 # name -> "module:class"; imported when first asked for.
 METHODS = {
     "open": "likeness.methods.open.method:OpenMethod",
+    "inorig": "likeness.methods.inorig.method:InorigMethod",
 }
 
 
