@@ -44,9 +44,9 @@ def sample_window(
 
     Pixel (i, j) is read where the corner (i, j) of the window's grid falls, taken as an index of pixel *centres* of the
     picture. That is half a window pixel (less half a picture pixel) off what the conventions ask for, and meant: it is
-    how MediaPipe reads, and its networks answer for it. On photos and their mirror images, with these positions, the
-    points agree to 0.01 window pixels on average; with sampling at pixel centres they are 0.2 apart. Averaging areas
-    before shrinking made the points no steadier.
+    how MediaPipe reads, and its networks answer for it: judged by 69 photos and their mirror images, the points have
+    a bias of 0.01 window pixels with these positions, and of 0.2 with sampling at pixel centres. Averaging areas before
+    shrinking made the points no steadier.
 
     The time depends on `n_pixels`, not on the size of the picture.
     """
