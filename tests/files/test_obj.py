@@ -87,6 +87,20 @@ def test_quads_are_written_where_there_are_any_and_cover_their_triangles(tmp_pat
     assert read_obj(tmp_path / "b.obj").faces.tolist() == [[0, 1, 2, -1], [0, 2, 3, -1], [0, 4, 1, -1]]
 
 
+def test_readers_split_quads_as_the_topology_does(tmp_path):
+    bent = np.array([[0, 0, 0], [1, 0, 1], [1, 1, 0], [0, 1, 1]], np.float32)
+    triangles = np.array([[3, 0, 1], [1, 2, 3]])  # along the diagonal that is not the quad's first
+    quads, uv = np.array([[0, 1, 2, 3]]), bent[:, :2]
+    topology = Topology(triangles, uv=uv, uv_triangles=triangles, quads=quads, uv_quads=quads)
+    write_obj(tmp_path / "a.obj", Mesh(bent, topology))
+    read, other = read_obj(tmp_path / "a.obj"), trimesh.load(tmp_path / "a.obj", process=False)
+    for corners in (read.vertices[read.triangles], read.uv[read.uv_triangles], other.triangles):
+        expected = (bent if corners.shape[-1] == 3 else uv)[triangles]
+        assert {frozenset(map(tuple, t)) for t in corners.tolist()} == {
+            frozenset(map(tuple, t)) for t in expected.tolist()
+        }
+
+
 def test_texture_lies_beside_the_mesh_and_another_reader_finds_it(tmp_path):
     texture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0.25, 0.5]], np.float32)

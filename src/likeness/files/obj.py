@@ -99,18 +99,26 @@ def _faces(mesh: Mesh) -> tuple[Int32[np.ndarray, "F 4"], Int32[np.ndarray, "F 4
     uv_triangles, uv_quads = (topology.uv_triangles, topology.uv_quads) if topology.uv is not None else (None, None)
     if quads is None or (uv_triangles is not None and uv_quads is None):
         return _padded(triangles), None if uv_triangles is None else _padded(uv_triangles)
-    alone = ~_covered(triangles, quads)
-    faces = np.concatenate([quads, _padded(triangles[alone])]).astype(np.int32)
+    n_vertices = len(mesh.vertices)
+    order = _split_as(triangles, quads, n_vertices)
+    halves = np.concatenate([np.delete(quads, corner, axis=1) for corner in range(4)])
+    alone = ~np.isin(_keys(triangles, n_vertices), _keys(halves, n_vertices))
+    faces = np.concatenate([np.take_along_axis(quads, order, axis=1), _padded(triangles[alone])]).astype(np.int32)
     if uv_triangles is None or uv_quads is None:
         return faces, None
-    return faces, np.concatenate([uv_quads, _padded(uv_triangles[alone])]).astype(np.int32)
+    uv_corners = [np.take_along_axis(uv_quads, order, axis=1), _padded(uv_triangles[alone])]
+    return faces, np.concatenate(uv_corners).astype(np.int32)
 
 
-def _covered(triangles: Int[np.ndarray, "T 3"], quads: Int[np.ndarray, "Q 4"]) -> np.ndarray:
-    """Which triangles are half of a quad, along either diagonal."""
-    halves = np.concatenate([np.delete(quads, corner, axis=1) for corner in range(4)])
-    n_vertices = int(max(triangles.max(initial=0), quads.max(initial=0))) + 1
-    return np.isin(_keys(triangles, n_vertices), _keys(halves, n_vertices))
+def _split_as(
+    triangles: Int[np.ndarray, "T 3"], quads: Int[np.ndarray, "Q 4"], n_vertices: int
+) -> Int[np.ndarray, "Q 4"]:
+    """The order of each quad's corners in which its first three are one of the triangles.
+
+    Readers split a quad between its first and third corner; bent quads then give the surface that the triangles do.
+    """
+    as_given = np.isin(_keys(quads[:, :3], n_vertices), _keys(triangles, n_vertices))
+    return np.where(as_given[:, None], [0, 1, 2, 3], [1, 2, 3, 0])
 
 
 def _keys(triangles: Int[np.ndarray, "T 3"], n_vertices: int) -> np.ndarray:
