@@ -28,34 +28,37 @@ def interpolate(
     seen = fragments.triangle[image, row, column]
     corners = triangles.index_select(0, seen)
     if vertices_px is None:
-        weights = fragments.barycentric[image, row, column]
+        weights = fragments.barycentric[image, row, column].unbind(-1)
     else:
         own = corners if vertex_triangles is None else vertex_triangles.to(corners.device).index_select(0, seen)
-        pixels = torch.stack([column, row], -1) + 0.5
-        weights = _weights_at(pixels, _corner_values(vertices_px, own, image), perspective=fragments.perspective)
-    values = _corner_values(attributes, corners, image)
-    seen_values = (values * weights[..., None].to(values.dtype)).sum(-2)
-    result = values.new_zeros((*fragments.triangle.shape, values.shape[-1]))
-    return result.index_put((image, row, column), seen_values)
+        corners_px = [_rows(vertices_px, own[:, corner], image) for corner in range(3)]
+        weights = _weights_at(column + 0.5, row + 0.5, corners_px, perspective=fragments.perspective)
+    # Corner by corner: on the CPU torch is slow at sums over an axis of three.
+    a, b, c = (
+        _rows(attributes, corners[:, corner], image) * weights[corner][:, None].to(attributes.dtype)
+        for corner in range(3)
+    )
+    result = attributes.new_zeros((*fragments.triangle.shape, attributes.shape[-1]))
+    return result.index_put((image, row, column), a + b + c)
 
 
-def _corner_values(attributes: Tensor, corners: Tensor, image: Tensor) -> Float[Tensor, "P 3 C"]:
-    """The attributes of each corner of each pixel's triangle, in that pixel's image."""
+def _rows(attributes: Tensor, vertex: Int[Tensor, "P"], image: Int[Tensor, "P"]) -> Float[Tensor, "P C"]:
+    """The attributes of one vertex for each pixel, in that pixel's image."""
     if attributes.ndim == 3:
         shared = len(attributes) == 1
-        corners = corners if shared else corners + (image * attributes.shape[1])[:, None]
+        vertex = vertex if shared else vertex + image * attributes.shape[1]
         attributes = attributes.flatten(0, 1)
     # index_select: its backward pass is several times faster than that of indexing.
-    return attributes.index_select(0, corners.flatten()).unflatten(0, corners.shape)
+    return attributes.index_select(0, vertex)
 
 
 def _weights_at(
-    pixels: Float[Tensor, "P 2"], corners_px: Float[Tensor, "P 3 3"], *, perspective: bool
-) -> Float[Tensor, "P 3"]:
+    x: Float[Tensor, "P"], y: Float[Tensor, "P"], corners_px: list[Float[Tensor, "P 3"]], *, perspective: bool
+) -> list[Float[Tensor, "P"]]:
     """Barycentric weights of pixel centres in their triangles, on the surface itself where there is perspective."""
-    x, y = (corners_px[..., :2] - pixels[:, None].to(corners_px.dtype)).unbind(-1)
-    (xa, xb, xc), (ya, yb, yc) = x.unbind(-1), y.unbind(-1)
-    weights = torch.stack([xb * yc - yb * xc, xc * ya - yc * xa, xa * yb - ya * xb], -1)
+    (xa, ya), (xb, yb), (xc, yc) = ((corner[:, 0] - x, corner[:, 1] - y) for corner in corners_px)
+    weights = [xb * yc - yb * xc, xc * ya - yc * xa, xa * yb - ya * xb]
     if perspective:
-        weights = weights / corners_px[..., 2]
-    return weights / weights.sum(-1, keepdim=True)
+        weights = [weight / corner[:, 2] for weight, corner in zip(weights, corners_px, strict=True)]
+    total = weights[0] + weights[1] + weights[2]
+    return [weight / total for weight in weights]
