@@ -7,6 +7,7 @@ The value of a tensor depends on its state-dict key, its shape and a salt alone.
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +18,7 @@ import torch
 def values(key: str, shape: Sequence[int], salt: str = "") -> np.ndarray:
     """Numbers for one tensor, scaled so that a deep network neither dies nor explodes."""
     drawn = np.random.Generator(np.random.PCG64(zlib.crc32(f"{salt}{key}".encode()))).standard_normal(tuple(shape))
-    match key.rsplit(".", 1)[-1]:
+    match re.split(r"[./]", key)[-1]:
         case "num_batches_tracked":
             return np.zeros(tuple(shape), np.int64)
         case "running_var":

@@ -65,8 +65,7 @@ class BfmHead:
             triangles=model.triangles, uv=uv, uv_triangles=model.triangles, regions=dict(model.regions)
         )
         millimetres = model.millimetres
-        centred = (model.mean.astype(np.float64) - model.centre) * millimetres
-        self._mean = torch.from_numpy(centred.astype(np.float32))
+        self._mean = torch.from_numpy((model.mean - model.centre) * np.float32(millimetres))
         self._identity = _flat_basis(model.identity_basis, millimetres)
         self._expression = _flat_basis(model.expression_basis, millimetres)
 

@@ -37,8 +37,11 @@ class BfmModel:
 
     @cached_property
     def centre(self) -> Float[np.ndarray, "3"]:
-        """The centroid of the mean's vertices, in the model's unit: where the head frame has its origin."""
-        return self.mean.mean(0, dtype=np.float64)
+        """The centroid of the mean's vertices, in the model's unit: where the head frame has its origin.
+
+        In the precision of the mean, as in the official code, where float32 costs 6e-6 dm.
+        """
+        return self.mean.mean(0)
 
     @cached_property
     def version(self) -> str:
