@@ -109,6 +109,14 @@ def test_a_folder_in_the_place_of_the_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
+def test_writers_within_a_folder_name_the_real_one(tmp_path):
+    target = tmp_path / "results"
+    message = f"into the folder {target / 'sub'}: there is no such folder"
+    with pytest.raises(OutputError, match=re.escape(message)), atomic_folder(target) as temporary:
+        write_bytes(temporary / "sub" / "a", b"1")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_new_folder_appears_whole(tmp_path):
     target = tmp_path / "deep" / "results"
     with atomic_folder(target) as temporary:

@@ -87,6 +87,8 @@ def atomic_folder(folder: str | os.PathLike) -> Iterator[Path]:
     try:
         yield temporary
         _move_into(temporary, target)
+    except OutputError as error:  # from a writer within, who knows the hidden name only
+        raise OutputError(str(error).replace(str(temporary), str(target))) from error
     except OSError as error:
         if not _is_about(error, temporary):
             raise
