@@ -83,29 +83,39 @@ def landmark_term(
 
     A landmark of the jaw whose vertex is hidden is compared with the visible vertex nearest to it in the image.
     """
-    index = model_landmarks.repeat(len(vertices), 1)
-    jaw = model_landmarks.new_tensor(_JAW)
-    use = torch.ones_like(landmarks[..., 0])
+    index, used = matched_vertices(vertices, landmarks, model_landmarks, not_hidden, visible)
     pixels = crop_to_pixels(vertices)
-    hidden = ~not_hidden[:, model_landmarks[jaw]]
-    for photo in range(len(vertices)):
-        slipped = jaw[hidden[photo]]
-        candidates = visible[photo].nonzero()[:, 0]
-        if not len(slipped):
-            continue
-        if not len(candidates):
-            use[photo, slipped] = 0
-            continue
-        distance = torch.cdist(
-            landmarks[photo, slipped], pixels[photo, candidates], compute_mode="donot_use_mm_for_euclid_dist"
-        )
-        index[photo, slipped] = candidates[distance.argmin(1)]
     found = torch.take_along_dim(pixels, index[..., None], 1)
-    difference = (found - landmarks) * use[..., None]
+    difference = (found - landmarks) * used[..., None]
     count = difference[..., 0].numel()
     pull = torch.nn.functional.pad(difference * difference.new_tensor([2.0, -2.0]) / count, (0, 1))
     gradient = torch.zeros_like(vertices).scatter_add_(1, index[..., None].expand_as(pull), pull)
     return Term(difference.square().sum() / count, gradient, difference.abs().mean(1) / (CROP_SIZE - 1))
+
+
+def matched_vertices(
+    vertices: Float[Tensor, "V N 3"],
+    landmarks: Float[Tensor, "V 68 2"],
+    model_landmarks: Int[Tensor, " 68"],
+    not_hidden: Bool[Tensor, "V N"],
+    visible: Bool[Tensor, "V N"],
+) -> tuple[Int[Tensor, "V 68"], Bool[Tensor, "V 68"]]:
+    """The vertex each landmark is compared with, and whether it is at all (not when its own is hidden and none is
+    visible to stand in)."""
+    index = model_landmarks.repeat(len(vertices), 1)
+    used = torch.ones_like(index, dtype=torch.bool)
+    jaw = model_landmarks.new_tensor(_JAW)
+    hidden = ~not_hidden[:, model_landmarks[jaw]]
+    pixels = crop_to_pixels(vertices)
+    for photo in range(len(vertices)):
+        slipped = jaw[hidden[photo]]
+        candidates = visible[photo].nonzero()[:, 0]
+        if not len(candidates):
+            used[photo, slipped] = False
+        elif len(slipped):
+            offsets = landmarks[photo, slipped][:, None] - pixels[photo, candidates]
+            index[photo, slipped] = candidates[offsets.square().sum(-1).argmin(1)]
+    return index, used
 
 
 def photometric_term(

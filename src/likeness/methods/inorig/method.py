@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -25,14 +26,19 @@ from likeness.methods.inorig.crop import (
     box_from_landmarks,
     crop_tensor,
     cut,
+    frame_landmarks_to_crop,
     landmarks_to_crop,
     padded,
     square_from_box,
     square_from_landmarks,
 )
 from likeness.methods.inorig.descent import descend
+from likeness.methods.inorig.driving import TrackedFrame
+from likeness.methods.inorig.frames import FrameInput, solve_frames
+from likeness.methods.inorig.neighbours import first_neighbours
 from likeness.methods.inorig.network import InorigNetwork
 from likeness.methods.inorig.observation import observe, regress_pose
+from likeness.methods.inorig.official_frames import solve_frames_officially
 from likeness.methods.inorig.person import Person, face_of, head_of, topology_of, views_of
 from likeness.methods.inorig.rig import NeuralRig, rig_of
 from likeness.methods.inorig.template import Template, build_template
@@ -115,6 +121,70 @@ class InorigMethod:
     def rig(self, face: Face) -> NeuralRig:
         """The neural rig inside a Face. Raises InputError when it has none or one of another checkpoint."""
         return NeuralRig.from_tensors(face.codes, self.network.opt_layer, self.template)
+
+    def track(
+        self, rig: NeuralRig, frames: Iterable[tuple[Photo, Landmarks | None]], *, compat: Compat | None = None
+    ) -> Iterator[TrackedFrame]:
+        """A video's frames in order, with their landmarks (None: no face found), as they are solved.
+
+        By default the rig is fixed and each frame's expression and pose are solved. ``compat`` "official" (default: the
+        method's own) solves every frame together with five others as the reference does; it needs the frames as a
+        sequence with a face in each of the five it starts from. A frame without a face repeats the one before; such
+        frames before the first face are left out.
+
+        Raises InputError for official tracking of what is no sequence.
+        """
+        compat = self.compat if compat is None else compat
+        squares: list[Square | None] = []
+
+        def inputs() -> Iterator[FrameInput]:
+            for photo, landmarks in frames:
+                squares.append(None)
+                if landmarks is not None:
+                    squares[-1], frame = self._frame(photo, landmarks, compat)
+                    yield frame
+
+        if compat == "official":
+            start = self._official_start(frames)
+            solved = solve_frames_officially(self.network, rig, start, inputs())
+        else:
+            solved = solve_frames(self.network, rig, inputs())
+        last: TrackedFrame | None = None
+        for solution in solved:
+            # Frames without a face since the last one with one come first.
+            held, square = squares[:-1], squares[-1]
+            squares.clear()
+            yield from self._held(last, len(held))
+            assert square is not None
+            px = solution.landmarks_px / square.zoom
+            last = TrackedFrame(solution.expression, solution.pose, solution.light, square, px)
+            yield last
+        yield from self._held(last, len(squares))
+
+    @staticmethod
+    def _held(last: TrackedFrame | None, count: int) -> list[TrackedFrame]:
+        return [] if last is None else [replace(last, found=False)] * count
+
+    def _official_start(self, frames: Iterable[tuple[Photo, Landmarks | None]]) -> list[FrameInput]:
+        if not isinstance(frames, Sequence):
+            raise InputError("Official tracking looks at frames all over the clip first; give them as a list.")
+        chosen = [frames[index] for index in first_neighbours(len(frames))] if frames else []
+        if not chosen or any(landmarks is None for _, landmarks in chosen):
+            raise InputError("Official tracking starts from five frames spread over the clip; each must show a face.")
+        return [self._frame(photo, landmarks, "official")[1] for photo, landmarks in chosen if landmarks is not None]
+
+    def _frame(self, photo: Photo, landmarks: Landmarks, compat: Compat) -> tuple[Square, FrameInput]:
+        """A frame's crop: without a border, as the reference crops frames."""
+        points = ibug68(landmarks)
+        if compat == "official":
+            box = box_from_landmarks(points)
+            square = square_from_box(box)
+            seen = frame_landmarks_to_crop(points - 0.5, box, square)
+        else:
+            square = square_from_landmarks(points, self.template)
+            seen = landmarks_to_crop(points, square)
+        crop = crop_tensor(cut(photo.pixels, square))
+        return square, FrameInput(crop.to(self.device), seen.to(self.device))
 
     def _prepared(
         self, photo: Photo, landmarks: Landmarks
