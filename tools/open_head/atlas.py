@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from open_head.flatten import flatten, signed_area
 from open_head.source import Array, Index
 from open_head.topology import N_SEGMENTS, RINGS, Topology

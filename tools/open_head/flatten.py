@@ -6,9 +6,10 @@ and the bounded step keep every triangle the right way round.
 """
 
 import numpy as np
-from open_head.source import Array, Index
 from scipy import sparse
 from scipy.sparse.linalg import splu
+
+from open_head.source import Array, Index
 
 ITERATIONS = 80
 PROXIMAL = 1e-4  # pulls towards the last iterate, so that the pose of the free chart is determined

@@ -8,6 +8,7 @@ other; the components of both halves are merged in order of variance.
 from dataclasses import dataclass
 
 import numpy as np
+
 from open_head.source import Array, Index
 
 N_COMPONENTS = 100
@@ -78,7 +79,7 @@ def _components(deviations: Array, weights: Array, count: int = N_COMPONENTS) ->
     """Unit-variance scores (N, count) and the basis in mm (count, V, 3), through the small Gram matrix."""
     n = len(deviations)
     flat = (deviations * np.sqrt(weights)[None, :, None]).reshape(n, -1)
-    values, vectors = np.linalg.eigh(flat @ flat.T)
+    vectors = np.linalg.eigh(flat @ flat.T).eigenvectors
     scores = vectors[:, ::-1][:, :count] * np.sqrt(n)
     basis = np.tensordot(scores.T, deviations, axes=1) / n
     # The sign of an eigenvector is chance: let the largest entry of the basis be positive.

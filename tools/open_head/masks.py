@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from open_head.source import Array
 from open_head.topology import Topology
-from PIL import Image
 
 MASKS = ("lips", "eyelids", "ears", "face")
 

@@ -1,6 +1,7 @@
 """A seeded crowd of plausible people, as MakeHuman phenotypes and local changes of the head."""
 
 import numpy as np
+
 from open_head.source import Array, Source
 
 SEED = 20260

@@ -1,6 +1,7 @@
 """Named vertex sets of the baked head, from MakeHuman's parts and paint, its own shape targets, and a drawn brow."""
 
 import numpy as np
+
 from open_head.source import Array, Source
 from open_head.topology import IRIS_DEGREES, N_SEGMENTS, PUPIL_DEGREES, RINGS, Topology
 

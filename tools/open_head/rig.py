@@ -1,6 +1,7 @@
 """Five joints and their skin weights, and the 52 expression shapes made exactly mirror-symmetric."""
 
 import numpy as np
+
 from open_head.source import JOINT_BONES, Array, Index, Source
 from open_head.topology import Topology
 
@@ -54,7 +55,7 @@ def _joint_shares(source: Source, bone: int) -> Array:
 
 
 def symmetric_expressions(names: list[str], deltas: Array, mirror: Index) -> Array:
-    """Each shape averaged with the mirror image of its namesake on the other side (MakeHuman's differ by up to 1 mm)."""
+    """Each shape averaged with the mirror image of its namesake on the other side."""
     twin = [names.index(_other_side(name)) for name in names]
     flipped = deltas[twin][:, mirror] * [-1.0, 1.0, 1.0]
     return (deltas + flipped) / 2

@@ -7,9 +7,10 @@ target moves it affinely, so a finer ball is a fixed linear map of the coarse on
 from dataclasses import dataclass
 
 import numpy as np
-from open_head.source import Array, Index, Source
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
+
+from open_head.source import Array, Index, Source
 
 N_SEGMENTS = 16
 PUPIL_DEGREES = 7.5  # 2.0 mm on the mean head's ball of 15 mm
