@@ -224,6 +224,11 @@ def test_no_triangles_is_an_empty_picture():
     assert not fragments.mask.any()
 
 
+def test_a_batch_of_none_is_a_batch_of_none():
+    fragments = rasterize(torch.zeros(0, 3, 3), torch.tensor([[0, 1, 2]]), (400, 500))
+    assert fragments.barycentric.shape == (0, 400, 500, 3)
+
+
 @pytest.mark.parametrize("size", [(0, 5), (5, -1), (20000, 20000)])
 def test_absurd_sizes_are_refused(size):
     with pytest.raises(InputError, match="pixels"):

@@ -29,14 +29,13 @@ _DEGENERATE = wp.constant(wp.float64(1e-12))
 def draw_triangles(
     vertices: wp.array2d(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
-    cull_backfaces: int,
     perspective: int,
     band_begin: int,
-    band_end: int,
     row_step: int,
+    cull_backfaces: int,
     keys: wp.array3d(dtype=wp.uint64),
 ):
-    """Thread (image, triangle, lane): every `row_step`-th row of one triangle, within a band of rows."""
+    """Thread (image, triangle, lane): every `row_step`-th row of a triangle, in the band of rows that `keys` hold."""
     image, index, lane = wp.tid()
     corner = triangles[index]
     a = vertices[image, corner[0]]
@@ -47,13 +46,14 @@ def draw_triangles(
     if perspective != 0 and (a[2] <= 0.0 or b[2] <= 0.0 or c[2] <= 0.0):
         return
 
+    band_end = band_begin + keys.shape[1]
     width = keys.shape[2]
     x_low = wp.min(a[0], wp.min(b[0], c[0]))
     x_high = wp.max(a[0], wp.max(b[0], c[0]))
     y_low = wp.min(a[1], wp.min(b[1], c[1]))
     y_high = wp.max(a[1], wp.max(b[1], c[1]))
-    y_begin = wp.max(_first_pixel(wp.float64(y_low), keys.shape[1]), band_begin)
-    y_end = wp.min(_past_last_pixel(wp.float64(y_high), keys.shape[1]), band_end)
+    y_begin = wp.max(_first_pixel(wp.float64(y_low), band_end), band_begin)
+    y_end = _past_last_pixel(wp.float64(y_high), band_end)
     if y_begin >= y_end or x_high < 0.0 or x_low > wp.float32(width):
         return
 
@@ -93,7 +93,7 @@ def draw_triangles(
         x_begin = _first_pixel(span[0], width)
         x_end = _past_last_pixel(span[1], width)
         row = nearness_a + nearness_per_y * (v - ay) + nearness_per_x * (wp.float64(0.5) - ax)
-        key_row = keys[image, y]
+        key_row = keys[image, y - band_begin]
         for x in range(x_begin, x_end):
             order = _nearness_to_order(wp.float32(row + nearness_per_x * wp.float64(x)))
             key = (wp.uint64(order) << wp.uint64(32)) | wp.uint64(index)
@@ -171,7 +171,7 @@ def read_winners(
     """Thread (image, row of the band, lane): every `column_step`-th pixel of one row."""
     image, row, lane = wp.tid()
     y = band_begin + row
-    key_row = keys[image, y]
+    key_row = keys[image, row]
     winner_row = winner[image, y]
     barycentric_row = barycentric[image, y]
     depth_row = depth[image, y]

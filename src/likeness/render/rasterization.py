@@ -23,7 +23,7 @@ _ROW_LANES_ON_GPU = 8
 _PIXEL_LANES_ON_GPU = 64
 
 # On the CPU Warp runs a launch on one thread, so that we share the work out ourselves, if there is enough.
-_PIXELS_WORTH_A_THREAD = 2**15
+_PIXELS_WORTH_A_SHARE = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +73,13 @@ def rasterize(
     vertices = vertices_px.detach().to(torch.float32).contiguous()
     corners = triangles.to(device=device, dtype=torch.int32).contiguous()
     shape = (len(vertices), *size)
-    # All bits set: the largest key, which every triangle beats. Warp reads it as unsigned.
-    keys = torch.full(shape, -1, dtype=torch.int64, device=device)
     fragments = Fragments(
         triangle=torch.empty(shape, dtype=torch.int32, device=device),
         barycentric=torch.empty((*shape, 3), dtype=torch.float32, device=device),
         depth=torch.empty(shape, dtype=torch.float32, device=device),
         perspective=perspective,
     )
-    job = _Job(vertices, corners, keys, fragments, cull_backfaces)
+    job = _Job(vertices, corners, fragments, cull_backfaces)
     if device.type == "cpu":
         run_in_threads(job.draw, _shares(shape, torch.get_num_threads()))
     else:
@@ -93,41 +91,36 @@ def rasterize(
 class _Job:
     vertices: Float[Tensor, "B V 3"]
     corners: Int[Tensor, "T 3"]
-    keys: Int[Tensor, "B H W"]
     fragments: Fragments
     cull_backfaces: bool
 
     def draw(self, images: slice, band_begin: int, band_end: int) -> None:
         """Rows band_begin … band_end - 1 of some images; jobs on different ones do not touch each other's memory."""
-        device = self.keys.device
+        device = self.vertices.device
         row_lanes, pixel_lanes = (1, 1) if device.type == "cpu" else (_ROW_LANES_ON_GPU, _PIXEL_LANES_ON_GPU)
         vertices = wp.from_torch(self.vertices[images], dtype=wp.vec3)
         corners = wp.from_torch(self.corners, dtype=wp.vec3i)
-        keys = wp.from_torch(self.keys[images], dtype=wp.uint64)
         winner = wp.from_torch(self.fragments.triangle[images])
         barycentric = wp.from_torch(self.fragments.barycentric[images], dtype=wp.vec3)
         depth = wp.from_torch(self.fragments.depth[images])
         n, perspective = vertices.shape[0], int(self.fragments.perspective)
+        n, width, perspective = winner.shape[0], winner.shape[2], int(self.fragments.perspective)
         with torch_stream(device):
+            # A buffer of this share alone: it is still in the processor's cache when it is read.
+            memory = torch.empty((n, band_end - band_begin, width), dtype=torch.int64, device=device)
+            keys = wp.from_torch(memory, dtype=wp.uint64)
+            keys.fill_(kernels.EMPTY_KEY)
+            camera = [vertices, corners, perspective, band_begin]
             wp.launch(
                 kernels.draw_triangles,
                 dim=(n, len(self.corners), row_lanes),
-                inputs=[
-                    vertices,
-                    corners,
-                    int(self.cull_backfaces),
-                    perspective,
-                    band_begin,
-                    band_end,
-                    row_lanes,
-                    keys,
-                ],
+                inputs=[*camera, row_lanes, int(self.cull_backfaces), keys],
                 device=wp.device_from_torch(device),
             )
             wp.launch(
                 kernels.read_winners,
                 dim=(n, band_end - band_begin, pixel_lanes),
-                inputs=[vertices, corners, perspective, band_begin, pixel_lanes, keys],
+                inputs=[*camera, pixel_lanes, keys],
                 outputs=[winner, barycentric, depth],
                 device=wp.device_from_torch(device),
             )
@@ -136,10 +129,9 @@ class _Job:
 def _shares(shape: tuple[int, ...], n_threads: int) -> list[tuple[slice, int, int]]:
     """Images, and bands of them where there are fewer than threads, of about equal work."""
     n_images, height, width = shape
-    n_workers = min(n_threads, max(n_images * height * width // _PIXELS_WORTH_A_THREAD, 1))
-    if n_workers == 1:
+    if n_images * height * width < 2 * _PIXELS_WORTH_A_SHARE:
         return [(slice(0, n_images), 0, height)]
-    n_bands = min(-(-n_workers // n_images), height)
+    n_bands = min(-(-n_threads // max(n_images, 1)), -(-height * width // _PIXELS_WORTH_A_SHARE), height)
     borders = [height * band // n_bands for band in range(n_bands + 1)]
     return [(slice(i, i + 1), *band) for i in range(n_images) for band in pairwise(borders)]
 

@@ -77,10 +77,12 @@ def run_in_threads(function: Callable[..., None], arguments: Sequence[tuple[Any,
     Kernels must be loaded before: Warp loads them without minding other threads.
     """
     # A forked child has none of its parent's threads, so each process has a pool of its own.
-    others = arguments[1:]
-    futures = [_pool(torch.get_num_threads(), os.getpid()).submit(function, *rest) for rest in others]
-    function(*arguments[0])
-    for future in futures:
+    n_threads = min(torch.get_num_threads(), len(arguments))
+    if n_threads == 1:
+        for each in arguments:
+            function(*each)
+        return
+    for future in [_pool(n_threads, os.getpid()).submit(function, *each) for each in arguments]:
         future.result()
 
 
