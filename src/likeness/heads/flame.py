@@ -41,8 +41,8 @@ class FlameHead:
     with the pose is in ``landmarks``.
     """
 
-    name = "flame"
-    joint_names = JOINT_NAMES
+    name: str = "flame"
+    joint_names: tuple[str, ...] = JOINT_NAMES
 
     def __init__(
         self,

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from likeness.errors import InputError
+from likeness.face import Face
 from likeness.methods.protocol import Method, Photo
 
-__all__ = ["METHODS", "Method", "Photo", "load_method"]
+if TYPE_CHECKING:
+    from likeness.rig import DetailMap
+
+__all__ = ["METHODS", "Method", "Photo", "detail_maps", "follow_expression", "load_method"]
 
 # name -> "module:class"; imported when first asked for.
 METHODS = {
+    "deca": "likeness.methods.deca.method:DecaMethod",
     "open": "likeness.methods.open.method:OpenMethod",
     "inorig": "likeness.methods.inorig.method:InorigMethod",
+}
+
+# name -> module with `follow_expression(face)` and `detail_maps(face)`: methods whose wrinkles follow the expression.
+_FOLLOWING = {
+    "deca": "likeness.methods.deca.following",
 }
 
 
@@ -25,3 +38,27 @@ def load_method(name: str, *, device: str = "auto", **options) -> Method:
         raise InputError(f"unknown method '{name}'; known: {', '.join(METHODS)}.")
     module, cls = METHODS[name].split(":")
     return getattr(import_module(module), cls)(device=device, **options)
+
+
+def follow_expression(face: Face) -> Face:
+    """The Face with the displacement that belongs to its present expression; unchanged if its method has only one.
+
+    Raises AssetError when the method's files are not installed.
+    """
+    if face.method not in _FOLLOWING:
+        return face
+    return import_module(_FOLLOWING[face.method]).follow_expression(face)
+
+
+def detail_maps(face: Face) -> tuple[DetailMap, ...]:
+    """A Face's displacement as maps for a Rig, with the rule of how each shows in an expression.
+
+    Raises AssetError when the method's files are not installed.
+    """
+    from likeness.rig import DetailMap
+
+    if face.method in _FOLLOWING:
+        return import_module(_FOLLOWING[face.method]).detail_maps(face)
+    if face.displacement is None:
+        return ()
+    return (DetailMap("static", face.displacement.detach().cpu().numpy().astype(np.float32)),)

@@ -209,7 +209,7 @@ def pictures(scene):
     black = Frame(torch.zeros_like(crop))
     return {
         compat: draw_pictures(model, code, geometry, detail, black, albedo=textures.albedo, compat=compat)
-        for compat in ("official", "fixed")
+        for compat in ("official", "default")
     }
 
 
@@ -248,7 +248,7 @@ def test_pictures_of_the_render(pictures):
     mostly_close(buffers.grid, data["grid"], 1e-4, 2e-3)
     mostly_close(pictures["official"].normals, data["normal_images"], 1e-4, 2e-3)
     mostly_close(pictures["official"].rendered, data["rendered_albedo_only"], 1e-4, 2e-2)
-    mostly_close(pictures["fixed"].rendered, data["rendered_with_light"], 1e-4, 2e-2)
+    mostly_close(pictures["default"].rendered, data["rendered_with_light"], 1e-4, 2e-2)
     facing = buffers.normals_image[:, 2:] < -0.05
     assert (facing != data["pos_mask"].bool()).sum() <= 20
 

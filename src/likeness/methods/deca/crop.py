@@ -20,7 +20,7 @@ from likeness.cameras import Similarity
 from likeness.errors import InputError
 from likeness.methods.deca.networks import IMAGE_SIZE
 
-Compat = Literal["official", "fixed"]
+Compat = Literal["default", "official"]
 
 _MARGIN = 1.25
 _LAST = IMAGE_SIZE - 1
@@ -64,13 +64,13 @@ class Box:
         return _similarity(scale, 0.0, shift)
 
 
-def whole_photo(size: tuple[int, int], compat: Compat = "fixed") -> Similarity:
+def whole_photo(size: tuple[int, int], compat: Compat = "default") -> Similarity:
     """The similarity for a photo (height, width) that is a crop already.
 
     Fits the longer side. ``official`` fits three corners to three corners, which turns a photo that is not square.
     """
     height, width = size[0] - 1, size[1] - 1
-    if compat == "fixed":
+    if compat == "default":
         scale = _LAST / max(height, width, 1)
         return _similarity(scale, 0.0, [(_LAST - scale * width) / 2, (_LAST - scale * height) / 2])
     corners = torch.tensor([[[0, 0], [0, height], [width, 0]]], dtype=torch.float64)
@@ -83,7 +83,7 @@ def official_box_without_face(size: tuple[int, int]) -> Box:
 
 
 def crop_photo(
-    photo: UInt8[np.ndarray, "H W 3"], similarity: Similarity, compat: Compat = "fixed"
+    photo: UInt8[np.ndarray, "H W 3"], similarity: Similarity, compat: Compat = "default"
 ) -> Float[Tensor, "3 224 224"]:
     """The crop, RGB in [0, 1], black beyond the photo's edge.
 

@@ -46,20 +46,20 @@ class Textures:
     combined: Float[Tensor, "B 3 256 256"]
 
 
-def decode_detail(model: DecaModel, code: DecaCode, geometry: Geometry, compat: Compat = "fixed") -> Detail:
+def decode_detail(model: DecaModel, code: DecaCode, geometry: Geometry, compat: Compat = "default") -> Detail:
     """Displacement and detailed normals of a posed head."""
-    network = model.networks.decoder(code.jaw, code.expression, code.detail)
+    network = model.displacement.decoder(code.jaw, code.expression, code.detail)
     surface, coarse = model.uv_surface.warp(geometry.vertices), model.uv_surface.warp(geometry.normals)
-    mask = model.mask
-    displaced = surface + (network * mask + model.fixed_displacement) * coarse
+    mask, fixed = model.displacement.mask, model.displacement.fixed
+    displaced = surface + (network * mask + fixed) * coarse
     normals = grid_normals(displaced, compat) * mask + coarse * (1 - mask)
-    if compat == "fixed":
+    if compat == "default":
         # A mix of two unit vectors is shorter than either; outside the chart there is no normal.
         normals = normalise(normals, dim=1)
-    return Detail(network, network + model.fixed_displacement, surface, coarse, normals)
+    return Detail(network, network + fixed, surface, coarse, normals)
 
 
-def grid_normals(points: Float[Tensor, "B 3 H W"], compat: Compat = "fixed") -> Float[Tensor, "B 3 H W"]:
+def grid_normals(points: Float[Tensor, "B 3 H W"], compat: Compat = "default") -> Float[Tensor, "B 3 H W"]:
     """Normals of a grid of points taken as a mesh, two triangles a cell; zero in the margin, which has no cells.
 
     Cells start in columns 2…W-4 and rows 5…H-7. The same as vertex normals of the explicit mesh, without its 122,990
@@ -95,7 +95,7 @@ def decode_textures(
     detail: Detail,
     image: Float[Tensor, "B 3 H W"],
     grid: Float[Tensor, "B V 3"],
-    compat: Compat = "fixed",
+    compat: Compat = "default",
     *,
     extract: bool = True,
 ) -> Textures:
@@ -109,8 +109,8 @@ def decode_textures(
     lit = None if albedo is None else albedo * sh_shading(detail.normals, code.light)
     places = model.uv_surface.warp(grid)[:, :2].permute(0, 2, 3, 1)
     photo = grid_sample(image, places, mode="bilinear", padding_mode="zeros", align_corners=False)
-    seen = model.mask.expand(len(photo), 1, UV_SIZE, UV_SIZE)
-    if compat == "fixed":
+    seen = model.displacement.mask.expand(len(photo), 1, UV_SIZE, UV_SIZE)
+    if compat == "default":
         facing = model.uv_surface.warp(geometry.normals_image)[:, 2:] < _SEEN_NORMAL_Z
         inside = (places.abs() <= 1).all(-1)[:, None]
         seen = seen * facing * inside

@@ -50,9 +50,9 @@ class TextureSpace:
 class Networks:
     """The three networks of the checkpoint, in evaluation mode."""
 
-    coarse: Encoder
-    detail: Encoder
-    decoder: DetailDecoder
+    coarse: nn.Module
+    detail: nn.Module
+    decoder: nn.Module
 
 
 def read_checkpoint(path: str | Path) -> Networks:
@@ -65,6 +65,15 @@ def read_checkpoint(path: str | Path) -> Networks:
     for name, network in (("E_flame", networks.coarse), ("E_detail", networks.detail), ("D_detail", networks.decoder)):
         _load(network, content.get(name) if isinstance(content, Mapping) else None, f"{path}: {name}")
     return networks
+
+
+def read_decoder(path: str | Path) -> nn.Module:
+    """The detail decoder of the checkpoint alone. Raises FileFormatError like `read_checkpoint`."""
+    content = _torch_file(Path(path))
+    with torch.device("meta"):
+        decoder = DetailDecoder().eval()
+    _load(decoder, content.get("D_detail") if isinstance(content, Mapping) else None, f"{path}: D_detail")
+    return decoder
 
 
 def empty_networks() -> Networks:

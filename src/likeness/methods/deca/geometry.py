@@ -76,7 +76,7 @@ def split_code(parameters: Float[Tensor, "B 236"], detail: Float[Tensor, "B 128"
     return DecaCode(**parts, root=root, jaw=jaw, light=light, detail=detail)
 
 
-def pose_geometry(model: DecaModel, code: DecaCode, compat: Compat = "fixed") -> Geometry:
+def pose_geometry(model: DecaModel, code: DecaCode, compat: Compat = "default") -> Geometry:
     """The head of a code."""
     rotations = code.rotations
     vertices = model.flame(code.shape, code.expression, rotations)
@@ -103,7 +103,7 @@ def to_image_space(points: Float[Tensor, "B N 3"], camera: Float[Tensor, "B 3"])
 
 
 def surface_normals(
-    vertices: Float[Tensor, "B V 3"], triangles: Tensor, compat: Compat = "fixed"
+    vertices: Float[Tensor, "B V 3"], triangles: Tensor, compat: Compat = "default"
 ) -> Float[Tensor, "B V 3"]:
     """Vertex normals weighted by area; ``official`` leaves those among tiny triangles short."""
     a, b, c = (vertices.index_select(1, triangles[:, corner]) for corner in range(3))
@@ -114,7 +114,7 @@ def surface_normals(
     return normalise(total, compat)
 
 
-def normalise(vectors: Float[Tensor, "*N 3"], compat: Compat = "fixed", dim: int = -1) -> Float[Tensor, "*N 3"]:
+def normalise(vectors: Float[Tensor, "*N 3"], compat: Compat = "default", dim: int = -1) -> Float[Tensor, "*N 3"]:
     """Vectors over their lengths; zero stays zero."""
     shortest = _OFFICIAL_SHORTEST if compat == "official" else torch.finfo(vectors.dtype).tiny
     return vectors / torch.linalg.vector_norm(vectors, dim=dim, keepdim=True).clamp_min(shortest)

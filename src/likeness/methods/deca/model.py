@@ -12,10 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from likeness.assets import require_all
-from likeness.heads.flame import MM_PER_M, FlameHead, load_flame
+from likeness.heads.flame import FlameHead, load_flame
 from likeness.heads.flame_landmarks import FlameEmbeddings
 from likeness.heads.flame_layer import Flame
 from likeness.methods.deca import files
+from likeness.methods.deca.displacement import DisplacementSpace
 from likeness.methods.deca.files import UV_SIZE, DenseTemplate, Networks, TextureSpace
 from likeness.methods.deca.networks import N_EXPRESSION
 from likeness.render import rasterize_uv
@@ -48,9 +49,8 @@ class DecaModel:
     uv: Float[Tensor, "U 2"]
     uv_triangles: Int[Tensor, "T 3"]
     uv_surface: UvSurface
-    mask: Float[Tensor, "256 256"]
-    fixed_displacement: Float[Tensor, "256 256"]
     networks: Networks
+    displacement: DisplacementSpace
     textures: TextureSpace | None = None
     dense: DenseTemplate | None = None
 
@@ -109,9 +109,8 @@ def build_model(
         uv=uv,
         uv_triangles=uv_triangles,
         uv_surface=_uv_surface(triangles, uv, uv_triangles),
-        mask=mask.to(device),
-        fixed_displacement=fixed_displacement.to(device),
         networks=networks,
+        displacement=DisplacementSpace(networks.decoder, fixed_displacement.to(device), mask.to(device)),
         textures=textures and TextureSpace(textures.mean.to(device), textures.components.to(device)),
         dense=dense,
     )
@@ -129,6 +128,3 @@ def _textures(paths: Mapping[str, Path], chosen: Textures | None) -> TextureSpac
     if chosen is None:
         chosen = next((kind for kind, asset in _TEXTURE_ASSETS.items() if asset in paths), None)
     return None if chosen is None else files.read_texture_space(require(_TEXTURE_ASSETS[chosen]), chosen)
-
-
-__all__ = ["MM_PER_M", "N_SHAPE", "DecaModel", "Textures", "UvSurface", "build_model", "load_model"]

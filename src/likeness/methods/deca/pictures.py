@@ -88,7 +88,7 @@ def draw_pictures(
     frame: Frame,
     *,
     albedo: Float[Tensor, "B 3 256 256"] | None = None,
-    compat: Compat = "fixed",
+    compat: Compat = "default",
 ) -> Pictures:
     """All pictures of a face on a frame. ``official`` renders the albedo without light, as the last release does."""
     buffers = draw_buffers(model, geometry, frame)
@@ -101,7 +101,7 @@ def draw_pictures(
         sampled = buffers.sample(albedo)
         flat = sampled * buffers.coverage + background
         rendered = flat
-        if compat == "fixed":
+        if compat == "default":
             rendered = sampled * sh_shading(buffers.normals, code.light) * buffers.coverage + background
     return Pictures(
         buffers=buffers,
