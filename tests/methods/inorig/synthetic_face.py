@@ -40,9 +40,7 @@ def _fields(azimuth, elevation, count, rng) -> np.ndarray:
             phase = rng.uniform(-np.pi, np.pi, 2)
             wave = rng.uniform(0.5, 1.5, 2) * frequency * np.pi / 180.0 * 1.8
             amplitude = rng.uniform(0.3, 1.0)
-            out[axis::3, k] = (
-                np.cos(wave[0] * azimuth + phase[0]) * np.cos(wave[1] * elevation + phase[1]) * amplitude
-            )
+            out[axis::3, k] = np.cos(wave[0] * azimuth + phase[0]) * np.cos(wave[1] * elevation + phase[1]) * amplitude
         out[:, k] /= np.linalg.norm(out[:, k])
     return out
 
