@@ -50,8 +50,8 @@ def load_bfm_h5_head() -> BfmHead:
 class BfmHead:
     """Implements `likeness.heads.Head` for any Basel model. Coefficients are in standard deviations."""
 
-    joint_names = ("head",)
-    joint_parents = (-1,)
+    joint_names: tuple[str, ...] = ("head",)
+    joint_parents: tuple[int, ...] = (-1,)
 
     def __init__(self, model: BfmModel) -> None:
         self.model = model
@@ -68,16 +68,7 @@ class BfmHead:
         self._mean = torch.from_numpy((model.mean - model.centre) * np.float32(millimetres))
         self._identity = _flat_basis(model.identity_basis, millimetres)
         self._expression = _flat_basis(model.expression_basis, millimetres)
-
-    @cached_property
-    def embeddings(self) -> Mapping[str, Embedding]:
-        """``ibug68`` at the vertices the file names; none for a file that names none."""
-        if self.model.landmarks is None:
-            return {}
-        corners = torch.from_numpy(np.repeat(self.model.landmarks[:, None], 3, 1).astype(np.int64))
-        at_vertex = torch.zeros(corners.shape)
-        at_vertex[:, 0] = 1
-        return {"ibug68": Embedding(corners, at_vertex).to(self._mean.device)}
+        self.embeddings: Mapping[str, Embedding] = _embeddings(model)
 
     def vertices(
         self,
@@ -121,9 +112,19 @@ class BfmHead:
         moved = copy(self)
         for name in ("_mean", "_identity", "_expression"):
             setattr(moved, name, getattr(self, name).to(device))
-        for lazy in ("embeddings", "_albedo"):
-            moved.__dict__.pop(lazy, None)
+        moved.embeddings = {name: embedding.to(device) for name, embedding in self.embeddings.items()}
+        moved.__dict__.pop("_albedo", None)
         return moved
+
+
+def _embeddings(model: BfmModel) -> dict[str, Embedding]:
+    """``ibug68`` at the vertices the file names; none for a file that does not name them."""
+    if model.landmarks is None:
+        return {}
+    corners = torch.from_numpy(np.repeat(model.landmarks[:, None], 3, 1).astype(np.int64))
+    at_vertex = torch.zeros(corners.shape)
+    at_vertex[:, 0] = 1
+    return {"ibug68": Embedding(corners, at_vertex)}
 
 
 def _flat_basis(basis: np.ndarray, scale: float) -> Float[Tensor, "K V3"]:
