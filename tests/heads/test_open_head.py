@@ -33,6 +33,11 @@ def expression_of(head: OpenHead, **weights: float) -> torch.Tensor:
     return code
 
 
+def twice_area_2d(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    p, q = b - a, c - a
+    return p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]
+
+
 def test_it_is_a_head_with_arkits_shapes(head: OpenHead) -> None:
     assert isinstance(head, Head)
     assert head.n_expression == N_ARKIT == len(set(head.expression_names))
@@ -43,8 +48,8 @@ def test_it_is_a_head_with_arkits_shapes(head: OpenHead) -> None:
 def test_the_mean_is_symmetric_and_life_sized(head: OpenHead, mean: np.ndarray) -> None:
     flipped = mean[head.topology.mirror] * [-1, 1, 1]
     np.testing.assert_allclose(flipped, mean, atol=1e-4)  # float32 of numbers up to 200 mm
-    eyes = [mean[head.topology.region(f"eyeball_{side}")].mean(0) for side in ("left", "right")]
-    assert eyes[0][0] > 0 > eyes[1][0]
+    eyes = head.joint_positions(torch.zeros(1, head.n_identity))[0, 3:].numpy()
+    assert eyes[0, 0] > 0 > eyes[1, 0]
     assert 58 < np.linalg.norm(eyes[0] - eyes[1]) < 68  # adult pupils are 54–74 mm apart, 63 on average
 
 
@@ -85,8 +90,8 @@ def test_joints_at_rest_change_nothing_and_the_root_moves_all_rigidly(head: Open
     torch.testing.assert_close(head.vertices(identity, None, joints), rest, atol=1e-3, rtol=0)
     joints[:, 0, 1] = 0.4
     turned = head.vertices(identity, None, joints)
-    distances = torch.cdist(rest[:, ::50], rest[:, ::50])
-    torch.testing.assert_close(torch.cdist(turned[:, ::50], turned[:, ::50]), distances, atol=0.05, rtol=0)
+    before, after = torch.pdist(rest[0, ::50]), torch.pdist(turned[0, ::50])
+    torch.testing.assert_close(after, before, atol=1e-3, rtol=0)
 
 
 def test_an_eye_joint_turns_its_eyeball_about_its_centre_and_leaves_the_face(head: OpenHead, mean: np.ndarray) -> None:
@@ -95,8 +100,10 @@ def test_an_eye_joint_turns_its_eyeball_about_its_centre_and_leaves_the_face(hea
     moved = head.vertices(torch.zeros(1, head.n_identity), None, joints)[0].numpy() - mean
     ball = head.topology.region("eyeball_left")
     pupil = mean[ball, 2].argmax()
-    assert moved[ball][pupil, 0] > 4.0  # a turn about +y takes the front to +x: 15 mm · sin 0.35
-    assert np.linalg.norm(moved[ball].mean(0)) < 0.1
+    assert moved[ball][pupil, 0] > 4.0  # a turn about +y takes the front to +x: 16 mm · sin 0.35
+    poles = mean[ball][[0, -1]]
+    np.testing.assert_allclose((moved[ball][[0, -1]]).mean(0), 0, atol=0.05)  # the middle stays
+    assert np.linalg.norm(poles[0] - poles[1]) > 20
     assert np.linalg.norm(moved[~ball], axis=1).max() < 1.0
 
 
@@ -137,7 +144,7 @@ def test_the_atlas_has_no_flipped_triangle_and_no_overlap(head: OpenHead) -> Non
     assert uv is not None and corners is not None
     assert uv.min() >= 0 and uv.max() <= 1
     a, b, c = uv[corners].astype(np.float64).transpose(1, 0, 2)
-    area = np.cross(b - a, c - a) / 2
+    area = twice_area_2d(a, b, c) / 2
     assert area.min() > 0
     size = 1024
     flat = np.concatenate([uv * size, np.ones((len(uv), 1))], 1).astype(np.float32)
@@ -153,7 +160,7 @@ def test_the_face_gets_more_texture_than_the_scalp(head: OpenHead, mean: np.ndar
         a, b, c = mean[head.topology.triangles[rows]].transpose(1, 0, 2)
         p, q, r = head.topology.uv[head.topology.uv_triangles[rows]].transpose(1, 0, 2)
         in_space = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
-        return float(2048 * np.sqrt(np.cross(q - p, r - p).sum() / in_space))
+        return float(2048 * np.sqrt(twice_area_2d(p, q, r).sum() / in_space))
 
     assert texels_per_mm("face") > 1.5 * texels_per_mm("scalp")
     assert texels_per_mm("face") > 4.0
@@ -200,7 +207,7 @@ def test_inner_lips_part_when_the_jaw_opens_and_lids_meet_in_a_blink(head: OpenH
     assert abs(gap(13, 14)) < 2.0
     assert gap(13, 14, jawOpen=1.0) > 20.0
     assert gap(386, 374) > 5.0
-    assert gap(386, 374, eyeBlinkLeft=1.0) < 3.0
+    assert abs(gap(386, 374, eyeBlinkLeft=1.0)) < 3.0
 
 
 def test_outline_lines_pass_through_their_landmarks(head: OpenHead, mean: np.ndarray) -> None:

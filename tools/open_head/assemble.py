@@ -17,9 +17,11 @@ from open_head.rig import (
     JOINT_MIRROR,
     JOINT_PARENTS,
     JOINTS,
+    close_blinks,
     joint_positions,
     skin_weights,
     symmetric_expressions,
+    without_strays,
 )
 from open_head.source import ANNY_VERSION, Array, Source, load_source
 from open_head.topology import Topology, build_topology, split_quads
@@ -52,6 +54,8 @@ def bake_geometry() -> tuple[dict[str, np.ndarray], dict[str, str]]:
     area = _vertex_area(template, triangles)
     identity = _identity(source, topology, area, paint)
     expression = symmetric_expressions(source.expression_names, topology.apply(source.expression), topology.mirror)
+    expression = without_strays(source.expression_names, expression, identity.mean, topology)
+    expression = close_blinks(source.expression_names, expression, identity.mean, topology)
     jaw_open = expression[source.expression_names.index("jawOpen")]
     atlas = build_atlas(topology, triangles, identity.mean, jaw_open, paint["face"], paint["ears"])
     regions = build_regions(topology, source, identity.mean, paint, expression)

@@ -9,6 +9,7 @@ from likeness.heads.open_head import OpenHead
 SPACING_MM = 1.0
 FRONT_MM = -75.0  # no landmark of a face sits farther back than this
 LID_MM = 3.5  # the lid's edge reaches this far over the skin
+LID_INSIDE_MM = 1.5  # and this far in
 IRIS_LAYER_MM = 8.5
 
 
@@ -95,8 +96,10 @@ def _layers(head: OpenHead, mean: np.ndarray) -> np.ndarray:
         layer[region(lip)[triangles].all(axis=1)] = lip
     rim = region("skin") & region("eye_cavity")
     away = np.sqrt(((mean[:, None] - mean[rim][None]) ** 2).sum(axis=2)).min(axis=1)
-    lid = (region("skin") & (away < LID_MM))[triangles].all(axis=1)
-    layer[lid] = "lid"
+    lid = (region("skin") & (away < LID_MM)) | (region("eye_cavity") & (away < LID_INSIDE_MM))
+    # Some of the lower lid's triangles are longer than its edge is wide.
+    at_edge = (away[triangles] < 1e-6).any(axis=1) & region("skin")[triangles].all(axis=1)
+    layer[lid[triangles].all(axis=1) | at_edge] = "lid"
     for side in ("left", "right"):
         ball = region(f"eyeball_{side}")
         pupil = mean[ball][mean[ball, 2].argmax()]

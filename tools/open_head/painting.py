@@ -78,7 +78,8 @@ class Painter:
         self.triangles = head.topology.triangles_tensor
         self.mean = head.vertices(torch.zeros(1, head.n_identity))[0].numpy()
         region = head.topology.region
-        self.eyes = {side: self.mean[region(f"eyeball_{side}")].mean(axis=0) for side in ("left", "right")}
+        centres = head.joint_positions(torch.zeros(1, head.n_identity))[0].numpy()
+        self.eyes = {side: centres[head.joint_names.index(f"eye{side.title()}")] for side in ("left", "right")}
         self.nose_tip = self.mean[region("skin")][self.mean[region("skin"), 2].argmax()]
         self.part = self._triangle_parts()
         self.attributes = self._vertex_attributes(paint)
@@ -134,7 +135,10 @@ class Painter:
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         for view in directions:
             total += self._seen_along(view)
-        return np.clip(total / (0.5 * len(directions)), 0.08, 1.0)
+        share = np.clip(total / (0.5 * len(directions)), 0.08, 1.0)
+        # Closed lips hide the teeth and the tongue of the mean head, not those of an open mouth.
+        inside = self.head.topology.region("teeth") | self.head.topology.region("tongue")
+        return np.where(inside, 0.55, share)
 
     def _seen_along(self, view: np.ndarray) -> np.ndarray:
         side = np.cross(view, [0.3, 0.9, 0.2])

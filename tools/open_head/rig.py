@@ -14,13 +14,16 @@ NECK_BETWEEN = 0.6
 # How much of each neck bone's weight follows the neck joint; the rest stays with the root. The skull follows fully.
 NECK_SHARE = {"root": 0.0, "neck01": 0.25, "neck02": 0.6, "neck03": 0.9}
 
+BLINK_RIM_SHARE = (
+    0.6  # rim vertices that a blink takes along by this share of the most belong to the upper lid's middle
+)
+
 
 def joint_positions(source: Source, bones: Array, points: Array, topology: Topology) -> Array:
     """(N, J, 3) of people given by their MakeHuman bone heads (N, B, 3) and baked vertices (N, V, 3)."""
     base, skull, jaw = (bones[:, list(JOINT_BONES).index(name)] for name in ("neck", "head", "jaw"))
     neck = base + NECK_BETWEEN * (skull - base)
-    eyes = [points[:, topology.part_vertices(f"eyeball_{side}")].mean(axis=1) for side in ("left", "right")]
-    return np.stack([base, neck, jaw, *eyes], axis=1)
+    return np.concatenate([np.stack([base, neck, jaw], axis=1), topology.eye_centres(points)], axis=1)
 
 
 def skin_weights(source: Source, topology: Topology) -> Array:
@@ -59,6 +62,38 @@ def symmetric_expressions(names: list[str], deltas: Array, mirror: Index) -> Arr
     twin = [names.index(_other_side(name)) for name in names]
     flipped = deltas[twin][:, mirror] * [-1.0, 1.0, 1.0]
     return (deltas + flipped) / 2
+
+
+def without_strays(names: list[str], deltas: Array, mean: Array, topology: Topology) -> Array:
+    """Shapes of eyes and brows without what they do out of sight: a MakeHuman blink moves palate and other socket."""
+    skin = topology.part_vertices("skin")
+    mouth = np.setdiff1d(topology.part_vertices("mouth_cavity"), skin)
+    sockets = np.setdiff1d(topology.part_vertices("eye_cavity"), skin)
+    cleaned = deltas.copy()
+    for row, name in enumerate(names):
+        if name.startswith(("eye", "brow")):
+            cleaned[row, mouth] = 0.0
+        for side, sign in (("Left", 1.0), ("Right", -1.0)):
+            if name.startswith("eye") and name.endswith(side):
+                cleaned[row, sockets[sign * mean[sockets, 0] < 0]] = 0.0
+    return cleaned
+
+
+def close_blinks(names: list[str], deltas: Array, mean: Array, topology: Topology) -> Array:
+    """Blinks scaled so that the lids' rims just meet on the mean head; MakeHuman's pass each other by 2 mm."""
+    rim = np.intersect1d(topology.part_vertices("skin"), topology.part_vertices("eye_cavity"))
+    rim = rim[mean[rim, 0] > 0]
+    blink = deltas[names.index("eyeBlinkLeft")]
+    falls = -blink[rim, 1]
+    upper = rim[falls > BLINK_RIM_SHARE * falls.max()]
+    lower = rim[falls < 1.0]
+    lower = lower[np.argsort(mean[lower, 0], kind="stable")]
+    opening = mean[upper, 1] - np.interp(mean[upper, 0], mean[lower, 0], mean[lower, 1])
+    scale = np.median(opening / -blink[upper, 1])
+    scaled = deltas.copy()
+    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+        scaled[names.index(name)] *= scale
+    return scaled
 
 
 def _other_side(name: str) -> str:

@@ -13,13 +13,15 @@ from scipy.spatial import cKDTree
 from open_head.source import Array, Index, Source
 
 N_SEGMENTS = 16
-PUPIL_DEGREES = 7.5  # 2.0 mm on the mean head's ball of 15 mm
-IRIS_DEGREES = 22.5  # 5.8 mm, an adult iris
-RINGS = (PUPIL_DEGREES, 15.0, IRIS_DEGREES, 30.0, 45.0, 60.0, 78.0, 96.0, 115.0, 135.0, 157.0)
+PUPIL_DEGREES = 7.0  # 2.0 mm on the mean head's ball of 16.4 mm
+IRIS_DEGREES = 20.5  # 5.7 mm, an adult iris
+RINGS = (PUPIL_DEGREES, 14.0, IRIS_DEGREES, 29.0, 45.0, 60.0, 78.0, 96.0, 115.0, 135.0, 157.0)
 
 # The helper teeth end level with the lips' opening; incisors stand lower than the resting upper lip by 1-3 mm
 # and close behind the lips.
 TEETH_SHIFT = np.array([0.0, -2.0, 1.5])
+# The helper tongue stands above the lower teeth and fills an open mouth.
+TONGUE_SHIFT = np.array([0.0, -4.0, -3.0])
 
 EYEBALLS = ("eyeball_left", "eyeball_right")
 
@@ -48,6 +50,11 @@ class Topology:
         baked = (csr_array(self.stencil) @ columns).reshape(-1, *shape[:-2], 3)
         return np.moveaxis(baked, 0, -2)
 
+    def eye_centres(self, points: Array) -> Array:
+        """(..., 2, 3) the middle of the left and the right eyeball: between their poles, its first and last vertex."""
+        balls = [self.part_vertices(eye) for eye in EYEBALLS]
+        return np.stack([(points[..., ball[0], :] + points[..., ball[-1], :]) / 2 for ball in balls], axis=-2)
+
     def part_vertices(self, part: str) -> Index:
         """Sorted vertex numbers of all faces of one part."""
         of_quads = self.quads[[p == part for p in self.quad_part]]
@@ -75,6 +82,7 @@ def build_topology(source: Source) -> Topology:
     offset = np.zeros((len(stencil), 3))
     teeth = np.unique(source.quads[np.isin(part, ("teeth_upper", "teeth_lower"))])
     offset[renumber[teeth]] = TEETH_SHIFT
+    offset[renumber[np.unique(source.quads[part == "tongue"])]] = TONGUE_SHIFT
     no_uv = np.full((len(quads[1]), 4, 2), np.nan)
     return Topology(
         stencil=stencil,
