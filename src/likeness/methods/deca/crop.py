@@ -106,8 +106,9 @@ def crop_photo(
 
 def _region(photo: np.ndarray, sources: Tensor, step: int) -> tuple[Float[Tensor, "1 3 h w"], Tensor]:
     """The part of the photo that is sampled, black where it reaches beyond, and its first corner (x, y)."""
-    low = torch.floor(sources.amin(0)).long() - 1
-    high = torch.ceil(sources.amax(0)).long() + 2
+    # A whole block of neighbours on each side, for the bilinear sample after the averaging.
+    low = torch.floor(sources.amin(0)).long() - step
+    high = torch.ceil(sources.amax(0)).long() + 1 + step
     high = low + (high - low + step - 1) // step * step
     height, width = photo.shape[:2]
     (left, top), (right, bottom) = low.tolist(), high.tolist()

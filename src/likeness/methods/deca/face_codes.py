@@ -88,8 +88,8 @@ def _camera(model: DecaModel, code: DecaCode, crop: Similarity) -> WeakPerspecti
     scale = code.camera[:, 0] * (IMAGE_SIZE / 2)
     shifted = (origin[:, :2] + code.camera[:, 1:]) * origin.new_tensor([1.0, -1.0])
     camera = WeakPerspective(flip @ turn, scale / MM_PER_M, scale[:, None] * shifted + IMAGE_SIZE / 2)
-    back = crop.inverse()
-    return camera.to(torch.float64).apply(back.to(camera.scale.device)).to(torch.float32)
+    back = crop.to(camera.scale.device, torch.float64).inverse()
+    return camera.to(torch.float64).apply(back).to(torch.float32)
 
 
 def _check(face: Face) -> None:
