@@ -1,5 +1,6 @@
-"""The recorded numbers of the reference implementation, and what they were recorded on: stand-in weights, a made-up face
-model and three made-up photos. See the README beside the files.
+"""The recorded numbers of the reference implementation, and what they were recorded on.
+
+Stand-in weights, a made-up face model and three made-up photos; see the README beside the files.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from methods.inorig.synthetic_face import make_face
-from standin import fill
 
 from likeness.heads.bfm_face3d import Face3dModel
 from likeness.landmarks import Landmarks
@@ -24,6 +23,8 @@ from likeness.methods.inorig.observation import Observation, observe
 from likeness.methods.inorig.pose import pose_vertices
 from likeness.methods.inorig.template import Template, build_template
 from likeness.methods.protocol import Photo
+from methods.inorig.synthetic_face import make_face
+from standin import fill
 
 FOLDER = Path(__file__).parents[2] / "goldens" / "inorig"
 
@@ -86,7 +87,7 @@ def template() -> Template:
 
 @cache
 def state() -> dict[str, torch.Tensor]:
-    """The stand-in checkpoint. Its last layers are scaled down, since full-sized noise there would throw the face apart."""
+    """The stand-in checkpoint. Its last layers are scaled down: full-sized noise there would throw the face apart."""
     state = fill(InorigNetwork(), "inorig").state_dict()
     edits = json.loads((FOLDER / "post_edits.json").read_text())
     for key, factor in edits["scale"].items():

@@ -1,8 +1,7 @@
-"""A walk over the levels with given codes, one step of descent at each, and the derivatives: against recorded numbers."""
+"""A walk over the levels with given codes, a step of descent at each, the derivatives: against recorded numbers."""
 
 import pytest
 import torch
-from methods.inorig.recorded import error, golden, n_different, network, observation, template, tensor, walk
 
 from likeness.methods.inorig.albedo import changed_albedo
 from likeness.methods.inorig.decoding import Codes, expression_displacement
@@ -12,6 +11,7 @@ from likeness.methods.inorig.gates import gated_features
 from likeness.methods.inorig.illumination import light_basis, outward_normals
 from likeness.methods.inorig.network import GEOMETRY_SIZES
 from likeness.methods.inorig.pose import crop_to_pixels, pose_vertices
+from methods.inorig.recorded import error, golden, n_different, network, observation, template, tensor, walk
 
 LEVELS = pytest.mark.parametrize("index", [0, 1, 2])
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from methods.inorig.recorded import crops, error, golden, landmarks, n_different, network, observation, template, tensor
 
 from likeness.methods.inorig.descent import N_LEVELS, N_STEPS, descend, detached
 from likeness.methods.inorig.observation import observe, regress_pose
+from methods.inorig.recorded import crops, error, golden, landmarks, n_different, network, observation, template, tensor
 
 pytestmark = pytest.mark.slow
 

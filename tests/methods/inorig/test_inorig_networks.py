@@ -2,11 +2,11 @@ import json
 
 import pytest
 import torch
-from methods.inorig.recorded import FOLDER, crops, error, golden, network, observation, state, tensor
 
 from likeness.methods.inorig.network import InorigNetwork
 from likeness.methods.inorig.observation import normalised, regress_pose
 from likeness.methods.inorig.step_sizes import outputs_to_steps
+from methods.inorig.recorded import FOLDER, crops, error, golden, network, observation, state, tensor
 
 # Noise of the recording itself (threads, inputs perturbed by 1e-6) is 3e-6.
 TOLERANCE = 2e-5

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import roma
 import torch
-from methods.inorig.recorded import crops, error, golden, landmarks, mask, n_different, start, template, tensor
 from torch.nn import functional as F
 
 from likeness.methods.inorig.energies import feature_term, landmark_term, matched_vertices, photometric_term
@@ -15,6 +14,7 @@ from likeness.methods.inorig.pose import crop_to_pixels, pose_vertices, split_po
 from likeness.methods.inorig.sampling import Maps, central_differences
 from likeness.methods.inorig.uv_layout import UVTable
 from likeness.methods.inorig.visibility import nearest_depth, visible_vertices
+from methods.inorig.recorded import crops, error, golden, landmarks, mask, n_different, start, template, tensor
 
 TOLERANCE = 1e-5
 
@@ -86,7 +86,9 @@ def test_gradient_to_the_sampled_map():
     for image in range(2):
         maps = torch.from_numpy(file["grad_in"][image : image + 1]).requires_grad_()
         empty = torch.zeros(0, dtype=torch.int64)
-        table = UVTable(12, empty, empty[:, None], torch.zeros(0, 3), torch.from_numpy(file["gs_grid"][image : image + 1]))
+        table = UVTable(
+            12, empty, empty[:, None], torch.zeros(0, 3), torch.from_numpy(file["gs_grid"][image : image + 1])
+        )
         table.gather(maps)[0].backward(torch.from_numpy(file["gs_w"][image, ..., 0]).T)
         assert maps.grad is not None
         np.testing.assert_allclose(maps.grad[0], file["gs_grad_feat"][image], atol=TOLERANCE)

@@ -3,11 +3,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from methods.inorig.recorded import error, golden, model, n_different, template
 
 from likeness.methods.inorig.illumination import outward_normals
 from likeness.methods.inorig.template import DEPTH_SHIFT, face_region, vertex_triangles
 from likeness.methods.inorig.uv_layout import build_table, stretched_uv, uv_to_texels
+from methods.inorig.recorded import error, golden, model, n_different, template
 
 
 def test_integers_are_the_recorded_ones():

@@ -52,9 +52,9 @@ class ResidualBlock(nn.Module):
     def __init__(self, n_in: int, n_out: int, *, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = conv3x3(n_in, n_out, stride=stride)
-        self.bn1 = nn.BatchNorm2d(n_out)
+        self.bn1: nn.Module = nn.BatchNorm2d(n_out)
         self.conv2 = conv3x3(n_out, n_out)
-        self.bn2 = nn.BatchNorm2d(n_out)
+        self.bn2: nn.Module = nn.BatchNorm2d(n_out)
         if stride != 1 or n_in != n_out:
             skip = nn.Conv2d(n_in, n_out, 1, stride=stride, bias=False)
             self.downsample = nn.Sequential(skip, nn.BatchNorm2d(n_out))
@@ -74,11 +74,15 @@ def fold_batch_norms(backbone: Backbone) -> None:
     """
     for module in list(backbone.modules()):
         if isinstance(module, ResidualBlock):
-            module.conv1, module.bn1 = fuse_conv_bn_eval(module.conv1, module.bn1), nn.Identity()
-            module.conv2, module.bn2 = fuse_conv_bn_eval(module.conv2, module.bn2), nn.Identity()
+            module.conv1, module.bn1 = _folded(module.conv1, module.bn1), nn.Identity()
+            module.conv2, module.bn2 = _folded(module.conv2, module.bn2), nn.Identity()
         elif isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
-            assert isinstance(module[0], nn.Conv2d)
-            module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()
+            module[0], module[1] = _folded(module[0], module[1]), nn.Identity()
+
+
+def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(conv, norm)
 
 
 def _unit(n_in: int, n_out: int, *, stride: int = 1, kernel: int = 3) -> nn.Sequential:

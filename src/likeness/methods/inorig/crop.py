@@ -141,7 +141,7 @@ def _overlaps(n_source: int) -> Float[np.ndarray, "256 N"]:
 
 
 def _enlarged(piece: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "256 256 3"]:
-    """OpenCV's INTER_AREA where it cannot average: a linear mix kept to whole source pixels, in its fixed-point steps."""
+    """OpenCV's INTER_AREA where it cannot average: a linear mix kept to whole source pixels, in fixed point."""
     (top, bottom, upper, lower), (left, right, near, far) = (_linear_mix(n) for n in piece.shape[:2])
     wide = piece.astype(np.int64)
     wide = wide[:, left] * near[:, None] + wide[:, right] * far[:, None]

@@ -78,6 +78,11 @@ class Residuals:
     gradients: Codes
 
     @property
+    def values(self) -> Float[Tensor, " 3"]:
+        """Features, landmarks and photometric, unweighted."""
+        return torch.stack([self.features.value, self.landmarks.value, self.photometric.value])
+
+    @property
     def energy(self) -> Tensor:
         return (
             FEATURE_WEIGHT * self.features.value
@@ -116,22 +121,22 @@ def descend(
     visible = not_hidden & template.face_region
     base = Base(torch.zeros_like(template.mean), template.albedo, Generators())
     codes = zero_codes(pose, torch.zeros_like(pose[:, :1]).expand(-1, 8))
-    energies = []
+    energies: list[Tensor] = []
+    levels: list[tuple[Level, Estimate]] = []
     for index in range(N_LEVELS):
         level = prepare_level(networks, template, observation, index, base, vertices, visible)
-        codes = zero_codes(codes.pose, codes.expression)
-        estimate = decode(level, observation, codes, light)
+        estimate = decode(level, observation, zero_codes(codes.pose, codes.expression), light)
         _tell(on_step, index, 0, estimate)
         for step in range(N_STEPS):
             estimate, residuals = descent_step(level, observation, estimate, relight=step == N_STEPS - 1)
-            terms = (residuals.features, residuals.landmarks, residuals.photometric)
-            energies.append(torch.stack([term.value.detach() for term in terms]))
+            energies.append(residuals.values)
             _tell(on_step, index, step + 1, estimate)
         estimate = detached(estimate)
+        levels.append((level, estimate))
         codes, vertices, visible, light = estimate.codes, estimate.vertices, estimate.visible, estimate.light
-        before = base
         base = Base(estimate.displacement, estimate.albedo[0], estimate.generators)
-    return Solution(estimate, template.mean + estimate.displacement, before.albedo, pose, torch.stack(energies))
+    level, estimate = levels[-1]
+    return Solution(estimate, template.mean + estimate.displacement, level.base.albedo, pose, torch.stack(energies))
 
 
 @torch.no_grad()

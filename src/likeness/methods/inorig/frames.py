@@ -27,9 +27,9 @@ from likeness.solve import Problem, levenberg_marquardt
 N_POSE, N_CODE = 6, 8
 # Keeps a code that nothing in the frame speaks about at neutral; far below what a visible expression weighs.
 _PRIOR = 1e-3
-_ITERATIONS = 6
-# The rig's slopes are measured again once the code has moved this far.
-_STALE, _PROBE = 0.05, 1e-2
+_ITERATIONS = 8
+# Slopes that mispredict a step by more than this share of it are measured again; by differences of this size.
+_TRUST, _PROBE = 0.3, 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class FrameInput:
 
 @dataclass(frozen=True, eq=False)
 class FrameSolution:
-    """``expression`` and ``pose`` codes, ``light`` in the method's basis, and how far the landmarks are off (crop px)."""
+    """``expression`` and ``pose`` codes, ``light`` in the method's basis, the landmarks' distance in crop pixels."""
 
     expression: Float[Tensor, " 8"]
     pose: Float[Tensor, " 6"]
@@ -61,21 +61,33 @@ def solve_frames(network: InorigNetwork, rig: NeuralRig, frames: Iterable[FrameI
 
 
 class RigSlopes:
-    """How the rig's points move with the expression code, measured where the code is and kept while it stays near."""
+    """How the rig's points move with the expression code: measured by differences where that is needed, and otherwise
+    corrected by how they moved since (Broyden 1965). A rig bends strongly, and measuring costs nine evaluations."""
 
     def __init__(self, rig: NeuralRig) -> None:
         self._rig = rig
-        self._at: Tensor | None = None
-        self._slopes = rig.neutral.new_zeros(N_CODE, len(rig.neutral), 3)
+        self._code: Tensor | None = None
+        self._here = self._slopes = rig.neutral
 
     def at(self, code: Float[Tensor, " 8"]) -> Float[Tensor, "8 N 3"]:
-        """Displacement (µm) per unit of each number of the code, by differences."""
-        if self._at is None or float((code - self._at).abs().max()) > _STALE:
-            probes = torch.cat([code[None], code + _PROBE * torch.eye(N_CODE).to(code)])
-            here, *there = self._rig.displacement(probes)
-            self._slopes = (torch.stack(there) - here) / _PROBE
-            self._at = code.clone()
+        """Displacement (µm) per unit of each number of the code."""
+        if self._code is None:
+            self._measure(code)
+        elif bool((step := code - self._code).any()):
+            here = self._rig.displacement(code[None])[0]
+            moved = here - self._here
+            missed = moved - torch.einsum("e,end->nd", step, self._slopes)
+            if float(missed.norm()) > _TRUST * float(moved.norm()):
+                self._measure(code)
+            else:
+                self._slopes = self._slopes + (step / step.square().sum())[:, None, None] * missed
+                self._code, self._here = code.clone(), here
         return self._slopes
+
+    def _measure(self, code: Float[Tensor, " 8"]) -> None:
+        probes = torch.cat([code[None], code + _PROBE * torch.eye(N_CODE).to(code)])
+        moved = self._rig.displacement(probes)
+        self._code, self._here, self._slopes = code.clone(), moved[0], (moved[1:] - moved[0]) / _PROBE
 
 
 @torch.no_grad()
@@ -87,7 +99,7 @@ def _solve(
     for level, reference in zip((1, 2), rig.appearance.features, strict=True):
         maps = Maps.from_channels(features[level])
         points = _chosen_points(rig, frame, x)
-        match = _Match(rig, points, maps, reference[points.seen], frame.landmarks, slopes.at(x[N_POSE:]))
+        match = _Match(rig, points, maps, reference[points.seen], frame.landmarks, slopes)
         precision = torch.cat([x.new_zeros(N_POSE), x.new_full((N_CODE,), _PRIOR)])
         problem = Problem(match.residuals, match.linearise, prior_precision=precision)
         x = levenberg_marquardt(problem, x[None], max_iterations=_ITERATIONS, tolerance=1e-4).x[0]
@@ -124,11 +136,11 @@ class _Match:
         maps: Maps,
         reference: Float[Tensor, "M 64"],
         landmarks: Float[Tensor, "68 2"],
-        slopes: Float[Tensor, "8 N 3"],
+        slopes: RigSlopes,
     ) -> None:
         self._rig = _restricted(rig, points.vertices)
         self._maps, self._reference, self._landmarks = maps, reference, landmarks
-        self._slopes = slopes[:, points.vertices]
+        self._slopes, self._vertices = slopes, points.vertices
         self._landmark_scale = (LANDMARK_WEIGHT / 68) ** 0.5 * points.used.float()[:, None]
         self._feature_scale = (FEATURE_WEIGHT / max(len(reference), 1)) ** 0.5
 
@@ -139,7 +151,8 @@ class _Match:
         vertices = self._object_vertices(x)
         pixels = self._pixels(x, vertices)
         by_pose = torch.func.jacfwd(lambda pose: self._pixels(pose, vertices)[0])(x[:, :N_POSE])[..., 0, :]
-        moved = (self._pixels(x, vertices + self._slopes) - pixels).permute(1, 2, 0)
+        slopes = self._slopes.at(x[0, N_POSE:])[:, self._vertices]
+        moved = (self._pixels(x, vertices + slopes) - pixels).permute(1, 2, 0)
         by_x = torch.cat([by_pose, moved], -1)
         landmarks = by_x[:68] * self._landmark_scale[..., None]
         along_x, along_y = self._maps.slopes_at(pixels[:, 68:])

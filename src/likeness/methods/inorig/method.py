@@ -14,6 +14,7 @@ from torch import Tensor
 from likeness.assets import require
 from likeness.errors import InputError
 from likeness.face import Face
+from likeness.heads.bfm_assets import face3d_model
 from likeness.heads.bfm_face3d import Face3dModel
 from likeness.landmarks.base import Landmarks
 from likeness.landmarks.conventions import to_ibug68
@@ -52,9 +53,9 @@ Compat = Literal["default", "official"]
 class InorigMethod:
     """Personal rigs from one or more photos. Licensed files: a checkpoint and face3d's Basel model.
 
-    ``weights`` picks the authors' most accurate networks or their robust ones. ``compat`` "official" crops photos as the
-    reference does around a face detector's box (estimated from the landmarks); by default the crop puts the landmarks
-    where the network expects them.
+    ``weights`` picks the authors' most accurate networks or their robust ones. ``compat`` "official" crops photos as
+    the reference does around a face detector's box (estimated from the landmarks); by default the crop puts the
+    landmarks where the network expects them.
 
     Raises AssetError when official files are missing or damaged, InputError on unknown options.
     """
@@ -62,8 +63,6 @@ class InorigMethod:
     name = "inorig"
 
     def __init__(self, *, device: str = "auto", weights: Weights = "best", compat: Compat = "default") -> None:
-        from likeness.heads.bfm_assets import face3d_model
-
         if weights not in WEIGHTS:
             raise InputError(f"unknown weights '{weights}'; choose from {', '.join(WEIGHTS)}.")
         model = face3d_model()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Neighbours(Generic[T]):
 
 def _least_needed(yaws: Sequence[float]) -> int:
     """Of the two frames closest to each other, the one with the nearer other neighbour."""
-    gaps = [after - before for before, after in zip(yaws[:-1], yaws[1:], strict=True)]
+    gaps = [after - before for before, after in pairwise(yaws)]
     closest = gaps.index(min(gaps))
     if closest == 0:
         return 1

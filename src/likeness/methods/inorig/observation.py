@@ -21,8 +21,8 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Observation:
     """Per photo: ``colours``, the detected ``landmarks`` (V, 68, 2) as (column, row) of the crop, and feature maps.
 
-    ``compared`` are the features whose likeness across photos the descent improves, ``shape_features`` and ``albedo_features``
-    what the decoders read; one for each level.
+    ``compared`` are the features whose likeness across photos the descent improves, ``shape_features`` and
+    ``albedo_features`` what the decoders read; one for each level.
     """
 
     colours: Maps

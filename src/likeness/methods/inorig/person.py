@@ -36,8 +36,9 @@ _DOUBTFUL_RESIDUAL_MM = 5.0
 class View:
     """A photo and how the rig explains it.
 
-    ``square`` is what was cropped of the photo. ``expression`` (8) and ``pose`` (6) are codes; ``light`` (9, 3) is in the
-    method's own basis. ``vertices`` (N, 3) are in the crop frame (px), ``colours`` and ``albedo`` (N, 3) in [0, 1].
+    ``square`` is what was cropped of the photo. ``expression`` (8) and ``pose`` (6) are codes; ``light`` (9, 3) and its
+    ``basis`` (N, 9) at the vertices are the method's own. ``vertices`` (N, 3) are in the crop frame (px); ``colours``
+    (the model's), ``seen_colours`` (the photo's) and ``albedo`` are (N, 3).
     """
 
     photo: Photo
@@ -55,7 +56,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One person: ``rig``, its linear ``blendshapes`` and the ``head`` made of them, ``views`` and ``faces`` by photo."""
+    """``rig``, its linear ``blendshapes`` and the ``head`` made of them; ``views`` and ``faces`` by photo."""
 
     rig: NeuralRig
     blendshapes: PersonalBlendshapes

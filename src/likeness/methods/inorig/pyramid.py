@@ -35,6 +35,7 @@ class FeaturePyramid(nn.Module):
         outputs = []
         for name, lateral in zip(self.layers, reversed(finer), strict=True):
             layer = self.get_submodule(name)
+            assert isinstance(layer, PyramidLayer)
             carried = F.interpolate(carried, scale_factor=2, mode="nearest") + layer.lateral_conv(lateral)
             if layer.out_conv is not None:
                 outputs.append(layer.out_conv(carried))

@@ -15,10 +15,10 @@ from likeness.errors import InputError
 from likeness.methods.inorig.albedo import changed_albedo
 from likeness.methods.inorig.decoding import Generators, expression_displacement
 from likeness.methods.inorig.descent import Solution
-from likeness.methods.inorig.sampling import Maps
 from likeness.methods.inorig.network import ALBEDO_SIZES, DescentNetworks
 from likeness.methods.inorig.observation import Observation
 from likeness.methods.inorig.pose import crop_to_pixels
+from likeness.methods.inorig.sampling import Maps
 from likeness.methods.inorig.template import Template
 
 MILLIMETRES = 1e-3

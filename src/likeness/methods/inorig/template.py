@@ -7,32 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from likeness.heads.bfm_face3d import Face3dModel
 from likeness.methods.inorig.uv_layout import UVTable, build_table, stretched_uv
 
 DEPTH_SHIFT = 7.5e4
 N_SHAPE = 80
 N_EXPRESSION = 32
-
-
-class FaceArrays(Protocol):
-    """What is read from the official files (`likeness.heads.bfm_face3d`): micrometres, 0-based indices."""
-
-    mean: Float[np.ndarray, "V 3"]
-    shape_basis: Float[np.ndarray, "V 3 K"]
-    shape_deviation: Float[np.ndarray, " K"]
-    expression_basis: Float[np.ndarray, "V 3 E"]
-    expression_deviation: Float[np.ndarray, " E"]
-    albedo: Float[np.ndarray, "V 3"]
-    triangles: Int[np.ndarray, "T 3"]
-    landmarks: Int[np.ndarray, " 68"]
-    uv: Float[np.ndarray, "V 2"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,24 +49,24 @@ class Template:
         return replace(self, **moved, tables={size: table.to(device) for size, table in self.tables.items()})
 
 
-def build_template(arrays: FaceArrays, sizes: tuple[int, ...] = (32, 64, 128)) -> Template:
+def build_template(model: Face3dModel, sizes: tuple[int, ...] = (32, 64, 128)) -> Template:
     """The template of a face model with UV tables of the given map sizes."""
     # The files' triangles wind the other way round; everything here has outward normals.
-    outward = np.ascontiguousarray(arrays.triangles[:, ::-1], np.int64)
-    region = face_region(arrays.mean, arrays.landmarks)
-    uv = stretched_uv(arrays.uv)
+    outward = np.ascontiguousarray(model.triangles[:, ::-1], np.int64)
+    region = face_region(model.mean, model.landmarks)
+    uv = stretched_uv(model.uv)
     return Template(
-        mean=_tensor(arrays.mean) - torch.tensor([0.0, 0.0, DEPTH_SHIFT]),
-        shape_basis=_scaled_basis(arrays.shape_basis, arrays.shape_deviation, N_SHAPE),
-        expression_basis=_scaled_basis(arrays.expression_basis, arrays.expression_deviation, N_EXPRESSION),
-        albedo=_tensor(arrays.albedo) / 255,
+        mean=_tensor(model.mean) - torch.tensor([0.0, 0.0, DEPTH_SHIFT]),
+        shape_basis=_scaled_basis(model.shape_basis, model.shape_deviation, N_SHAPE),
+        expression_basis=_scaled_basis(model.expression_basis, model.expression_deviation, N_EXPRESSION),
+        albedo=_tensor(model.albedo) / 255,
         triangles=torch.from_numpy(outward),
-        vertex_triangles=torch.from_numpy(vertex_triangles(arrays.triangles, len(arrays.mean))),
-        landmarks=torch.from_numpy(np.asarray(arrays.landmarks, np.int64)),
+        vertex_triangles=torch.from_numpy(vertex_triangles(model.triangles, len(model.mean))),
+        landmarks=torch.from_numpy(np.asarray(model.landmarks, np.int64)),
         face_region=torch.from_numpy(region),
         region=torch.from_numpy(np.nonzero(region)[0]),
         uv=_tensor(uv),
-        tables={size: build_table(uv, arrays.triangles, size) for size in sizes},
+        tables={size: build_table(uv, model.triangles, size) for size in sizes},
     )
 
 
