@@ -325,13 +325,13 @@ def _read_cache(cache: Path, digest: str) -> FaceScapeTables | None:
     anew.
     """
     try:
-        header, arrays = read_tensors(cache, _KIND, _VERSION)
+        header, read = read_tensors(cache, _KIND, _VERSION)
         if header["digest"] != digest:
             return None
+        arrays: dict[str, Any] = dict(read)
         for name in ("contour_right", "contour_left"):
-            ends = np.cumsum(header[name])[:-1]
-            arrays[name] = tuple(np.split(arrays[name], ends))
-        arrays["face_mask"] = arrays["face_mask"].astype(bool)
+            arrays[name] = tuple(np.split(read[name], np.cumsum(header[name])[:-1]))
+        arrays["face_mask"] = read["face_mask"].astype(bool)
         return FaceScapeTables(**arrays)
     except (LikenessError, OSError, KeyError, TypeError, ValueError):
         return None

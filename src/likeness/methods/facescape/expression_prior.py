@@ -36,4 +36,4 @@ class ExpressionPrior:
 
     def log_density(self, x: Float[np.ndarray, "B 51"]) -> Float[np.ndarray, " B"]:
         """log p(x)"""
-        return logsumexp(self.log_components(x), axis=-1)
+        return np.asarray(logsumexp(self.log_components(x), axis=-1))

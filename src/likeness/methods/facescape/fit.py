@@ -11,7 +11,7 @@ many narrow valleys: all its components' means are tried as one batch, and the b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +23,14 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from likeness.methods.facescape.energies import total_energy
-from likeness.methods.facescape.landmark_model import LandmarkModel
+from likeness.methods.facescape.landmark_model import LandmarkModel, slots_of
 from likeness.methods.facescape.pose import Pose
 from likeness.solve import levenberg_marquardt
 
 MAX_ROUNDS = 6
 _N_KEPT = 3  # starts that go on after the first round
 _MAX_ITERATIONS = 8  # of the solver in a round
+_SHARED_ROUNDS = 3
 _N_POSE = 6  # scale and translation over the last round's scale; rotation vector
 
 
@@ -52,21 +53,67 @@ def fit_landmarks(model: LandmarkModel, landmarks: Float[np.ndarray, "68 2"]) ->
     """Fit to 68 landmarks in fit image space (y up): descent and sliding contour in turns, until the contour
     rests.
     """
+    vertices, fit = model.start_landmarks, None
     with _one_thread():
-        vertices = model.start_landmarks
         x, scale = _starts(model, landmarks)
         for _ in range(MAX_ROUNDS):
             energy = LandmarkEnergy(model, vertices, landmarks, scale)
             solution = levenberg_marquardt(energy, x, max_iterations=_MAX_ITERATIONS, tolerance=1e-7)
             x = solution.x[solution.objective.argsort()[:_N_KEPT]]
-            pose, factors, expression = unpack(x[0], scale, model)
-            x[:, :3] *= scale / pose.scale
-            scale, fitted = pose.scale, vertices
-            vertices = model.slide_contour(fitted, pose.project, model.positions(factors, expression))
-            if (vertices == fitted).all():
+            fit = _evaluated(model, unpack(x[0], scale, model), vertices, landmarks)
+            x[:, :3] *= scale / fit.pose.scale
+            scale = fit.pose.scale
+            vertices = model.slide_contour(vertices, fit.pose.project, model.positions(fit.factors, fit.expression))
+            if (vertices == fit.vertices).all():
                 break
-    reached = total_energy(pose, factors, expression, landmarks, fitted, model)
-    return Fit(pose, factors, expression, fitted, landmarks, reached)
+    assert fit is not None
+    return fit
+
+
+def _evaluated(
+    model: LandmarkModel, unknowns: tuple[Pose, np.ndarray, np.ndarray], vertices: np.ndarray, landmarks: np.ndarray
+) -> Fit:
+    return Fit(*unknowns, vertices, landmarks, total_energy(*unknowns, landmarks, vertices, model))
+
+
+def fit_together(model: LandmarkModel, landmarks: Sequence[Float[np.ndarray, "68 2"]]) -> list[Fit]:
+    """Fits to several photos of one person, all with one identity.
+
+    Each photo is fitted by itself first. Then identity is solved from all photos in closed form, and pose, expression
+    and contour again from each with that identity held, in turns.
+    """
+    fits = [fit_landmarks(model, points) for points in landmarks]
+    for _ in range(_SHARED_ROUNDS if len(fits) > 1 else 0):
+        factors = shared_identity(model, fits)
+        fits = [_refit(model, fit, factors) for fit in fits]
+    return fits
+
+
+def shared_identity(model: LandmarkModel, fits: Sequence[Fit]) -> Float[np.ndarray, " K"]:
+    """The minimum over one identity of the sum of the fits' data terms and a single prior."""
+    precision = 1 / model.identity_variance
+    matrix, target = np.diag(precision), precision * model.identity_mean
+    for fit in fits:
+        basis = model.landmark_basis(fit.vertices)
+        shapes = np.einsum("kjnc,j->knc", basis, slots_of(fit.expression)) @ fit.pose.matrix[:2].T
+        jacobian = shapes.reshape(len(shapes), -1)
+        matrix = matrix + jacobian @ jacobian.T
+        target = target + jacobian @ ((fit.landmarks - fit.pose.translation) / fit.pose.scale).reshape(-1)
+    return np.linalg.solve(matrix, target)
+
+
+def _refit(model: LandmarkModel, fit: Fit, factors: Float[np.ndarray, " K"]) -> Fit:
+    """Pose and expression again, one descent, with an identity held."""
+    standard = (factors - model.identity_mean) / np.sqrt(model.identity_variance)
+    known = np.concatenate([[1.0], fit.pose.translation / fit.pose.scale, fit.pose.rotation, standard, fit.expression])
+    with _one_thread():
+        energy = LandmarkEnergy(model, fit.vertices, fit.landmarks, fit.pose.scale)
+        held = slice(_N_POSE, _N_POSE + len(standard))
+        energy.lower[held] = energy.upper[held] = torch.from_numpy(standard)
+        x = levenberg_marquardt(energy, torch.from_numpy(known)[None], max_iterations=_MAX_ITERATIONS).x[0]
+        pose, _, expression = unpack(x, fit.pose.scale, model)
+        vertices = model.slide_contour(fit.vertices, pose.project, model.positions(factors, expression))
+    return _evaluated(model, (pose, factors, expression), vertices, fit.landmarks)
 
 
 @contextmanager
