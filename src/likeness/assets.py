@@ -33,6 +33,7 @@ _TABLES = (
     "likeness.heads.facescape_assets",
     "likeness.heads.flame_assets",
     "likeness.methods.deca.assets",
+    "likeness.methods.deep3d.assets",
     "likeness.methods.inorig.assets",
 )
 

@@ -19,6 +19,7 @@ __all__ = ["METHODS", "Method", "Photo", "detail_maps", "follow_expression", "lo
 # name -> "module:class"; imported when first asked for.
 METHODS = {
     "deca": "likeness.methods.deca.method:DecaMethod",
+    "deep3d": "likeness.methods.deep3d.method:Deep3dMethod",
     "open": "likeness.methods.open.method:OpenMethod",
     "inorig": "likeness.methods.inorig.method:InorigMethod",
 }
