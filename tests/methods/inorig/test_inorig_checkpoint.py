@@ -3,12 +3,16 @@ import pickle
 import pytest
 import torch
 
+from heads.test_bfm_face3d import write_face3d
 from likeness import assets
 from likeness.errors import AssetError, InputError
+from likeness.heads.bfm_assets import face3d_model
 from likeness.methods import load_method
-from likeness.methods.inorig.checkpoint import load_network, read_checkpoint
+from likeness.methods.inorig.checkpoint import read_checkpoint
+from likeness.methods.inorig.method import InorigMethod
 from likeness.methods.inorig.observation import regress_pose
-from methods.inorig.recorded import crops, network, state
+from methods.inorig.recorded import crops, network, state, template
+from methods.inorig.synthetic_face import make_face
 
 
 def saved(tmp_path, content):
@@ -18,10 +22,20 @@ def saved(tmp_path, content):
 
 
 @pytest.mark.slow
-def test_a_whole_checkpoint_loads(tmp_path):
-    loaded = load_network(saved(tmp_path, state()))
-    assert torch.equal(regress_pose(loaded, crops()), regress_pose(network(), crops()))
-    assert not any(weight.requires_grad for weight in loaded.parameters())
+def test_installed_files_make_the_method(tmp_path, monkeypatch):
+    """Every official file under its own name, as its owners give it; the method is asked for by name."""
+    monkeypatch.setenv("LIKENESS_ASSETS", str(tmp_path))
+    saved(tmp_path, state())
+    write_face3d(tmp_path, make_face())
+    face3d_model.cache_clear()
+    installed = load_method("inorig", device="cpu")
+    face3d_model.cache_clear()
+    assert isinstance(installed, InorigMethod)
+    assert torch.equal(regress_pose(installed.network, crops()), regress_pose(network(), crops()))
+    assert not any(weight.requires_grad for weight in installed.network.parameters())
+    # The text file of deviations keeps six digits.
+    torch.testing.assert_close(installed.template.expression_basis, template().expression_basis, rtol=1e-5, atol=1e-3)
+    assert torch.equal(installed.template.uv, template().uv)
 
 
 def test_missing_file(tmp_path):
