@@ -1,12 +1,11 @@
 """Likeness: from photographs and videos of a face to a riggable 3D likeness, and its animation.
 
-    import likeness
-
-    face = likeness.reconstruct("photo.jpg")[0]     # every face of the photo, largest first
-    face.mesh().vertices                            # (V, 3) millimetres: +x subject's left, +y up, +z out of the face
-    face.landmarks("ibug68").image                  # (68, 2) pixels of the photo
-    face.weights["jawOpen"]                         # ARKit's 52 blendshape weights
-    face.rig().save("head.glb")                     # opens in Blender, three.js, Unreal
+>>> import likeness
+>>> face = likeness.reconstruct("photo.jpg")[0]  # every face of the photo, largest first
+>>> face.mesh().vertices  # (V, 3) millimetres: +x subject's left, +y up, +z out of the face
+>>> face.landmarks("ibug68").image  # (68, 2) pixels of the photo
+>>> face.weights["jawOpen"]  # ARKit's 52 blendshape weights
+>>> face.rig().save("head.glb")  # opens in Blender, three.js, Unreal
 """
 
 from __future__ import annotations

@@ -120,5 +120,3 @@ def reconstruct_person(
     if usable:
         used, photos, landmarks = zip(*usable, strict=True)
         yield from zip(used, reconstructor.together(photos, landmarks), strict=True)
-
-

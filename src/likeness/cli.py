@@ -74,7 +74,9 @@ def info(face: Path) -> None:
 
 @main.command()
 @click.argument("faces", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Folder; beside each FACE if not given.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=None, help="Folder; beside each FACE if not given."
+)
 @click.option("--formats", callback=_formats, default="glb,obj,ply", show_default=True, help="What to write.")
 @click.pass_context
 def export(context, faces, out, formats) -> None:

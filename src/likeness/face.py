@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from likeness.cameras import Pinhole, WeakPerspective
 from likeness.errors import InputError
 from likeness.heads.protocol import Head
 from likeness.landmarks.base import Landmarks
+from likeness.landmarks.conventions import to_five
+from likeness.render.closest_points import closest_points
 from likeness.render.head_view import HeadView, view_head
 from likeness.topology import Mesh
 
@@ -102,6 +104,12 @@ class Face:
         """The mesh as in the photo."""
         return Mesh(self.vertices.detach().cpu().numpy(), self.head.topology)
 
+    def albedo_image(self) -> UInt8[np.ndarray, "H W 3"] | None:
+        """The albedo map as 8-bit sRGB, where there is one."""
+        if self.albedo is None:
+            return None
+        return (self.albedo.detach().clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255 + 0.5).astype(np.uint8)
+
     def neutral(self) -> Face:
         """The same Face with a neutral expression and its joints at rest."""
         return replace(self, expression=torch.zeros_like(self.expression), joints=torch.zeros_like(self.joints))
@@ -121,18 +129,24 @@ class Face:
 
         Raises InputError on a convention the head has no embedding for.
         """
-        embeddings = self.head.embeddings
-        if convention not in embeddings:
-            known = ", ".join(sorted(embeddings))
-            raise InputError(f"unknown landmark convention '{convention}'; the head '{self.head.name}' has {known}.")
-        points = embeddings[convention].points(self.vertices)
+        points = self._surface_points(convention, self.vertices)
         return SurfaceLandmarks(
             convention,
             self.camera.project(points[None])[0].cpu().numpy(),
             self.view.visible(points).cpu().numpy(),
             points.cpu().numpy(),
-            embeddings[convention].points(self.neutral_vertices).cpu().numpy(),
+            self._surface_points(convention, self.neutral_vertices).cpu().numpy(),
         )
+
+    def _surface_points(self, convention: str, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "N 3"]:
+        embeddings = self.head.embeddings
+        if convention in embeddings:
+            return embeddings[convention].points(vertices)
+        if convention == "five" and "ibug68" in embeddings:
+            five = to_five(embeddings["ibug68"].points(vertices).cpu().numpy(), "ibug68")
+            return _onto_surface(torch.from_numpy(five), vertices, self.head.topology.triangles_tensor)
+        known = ", ".join(sorted({*embeddings, *({"five"} if "ibug68" in embeddings else ())}))
+        raise InputError(f"unknown landmark convention '{convention}'; the head '{self.head.name}' has {known}.")
 
     # ------------------------------------------------------------------ onward
 
@@ -170,6 +184,15 @@ class Face:
         from likeness.files.face import read_face
 
         return read_face(path)
+
+
+def _onto_surface(
+    points: Float[Tensor, "N 3"], vertices: Float[Tensor, "V 3"], triangles: Int[Tensor, "T 3"]
+) -> Float[Tensor, "N 3"]:
+    """The nearest points of the mesh."""
+    nearest = closest_points(points[None].to(vertices), vertices[None], triangles)
+    corners = vertices[triangles.to(vertices.device)[nearest.triangle[0]]]
+    return (corners * nearest.barycentric[0][..., None]).sum(-2)
 
 
 _TENSORS = ("identity", "expression", "joints", "light", "albedo", "displacement", "offsets")

@@ -18,7 +18,6 @@ from likeness.files.ply import write_ply
 from likeness.landmarks.conventions import to_five
 from likeness.methods import Photo
 from likeness.portraits import depth_of, overview
-from likeness.topology import Mesh
 
 _CONVENTIONS = ("ibug68", "mediapipe478", "five")
 DEPTH_SCALE = 0.1
@@ -47,8 +46,7 @@ def write_meshes(folder: Path, face: Face, formats: Sequence[str]) -> None:
 
 
 def _write_obj(folder: Path, face: Face) -> None:
-    texture = face.rig_albedo()
-    write_obj(folder / "head.obj", face.mesh(), texture=texture, texture_name="albedo.png", material="skin")
+    write_obj(folder / "head.obj", face.mesh(), texture=face.albedo_image(), texture_name="albedo.png")
     write_obj(folder / "neutral.obj", face.neutral().mesh())
 
 
@@ -63,9 +61,7 @@ _MESH_WRITERS: dict[str, Callable[[Path, Face], None]] = {
 def landmarks_record(face: Face) -> dict[str, Any]:
     """The landmarks of the mesh by convention, and what the detector saw."""
     record: dict[str, Any] = {}
-    for convention in _CONVENTIONS:
-        if convention not in face.head.embeddings:
-            continue
+    for convention in _conventions(face):
         points = face.landmarks(convention)
         record[convention] = {
             "image": _rounded(points.image, 3),
@@ -82,6 +78,12 @@ def landmarks_record(face: Face) -> dict[str, Any]:
             "five": _rounded(to_five(detected.points[:, :2], detected.convention), 3),
         }
     return record
+
+
+def _conventions(face: Face) -> list[str]:
+    """The conventions the head has an embedding for; `five` follows from `ibug68`."""
+    known = face.head.embeddings
+    return [name for name in _CONVENTIONS if name in known or (name == "five" and "ibug68" in known)]
 
 
 def parameters_record(face: Face) -> dict[str, Any]:
@@ -133,6 +135,3 @@ def _rounded(values, digits: int) -> list:
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
     write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
-
-
-__all__ = ["DEPTH_SCALE", "Mesh", "landmarks_record", "parameters_record", "write_meshes", "write_result"]

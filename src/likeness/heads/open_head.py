@@ -7,6 +7,7 @@ the file.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cache
 from importlib.resources import as_file, files
@@ -39,7 +40,7 @@ class OpenHead:
 
     def __init__(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         self._tensors, self._metadata = tensors, metadata
-        self.version = metadata["version"]
+        self.version = metadata["digest"]
         self.expression_names: tuple[str, ...] = tuple(json.loads(metadata["expression_names"]))
         self.joint_names: tuple[str, ...] = tuple(json.loads(metadata["joint_names"]))
         self.joint_parents: tuple[int, ...] = tuple(tensors["joint_parents"].tolist())
@@ -130,7 +131,9 @@ def load_open_head() -> OpenHead:
             raise AssetError(f"{path}: the open head cannot be read ({error}). Install the package again.") from None
     if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
         raise AssetError(f"{path}: this is no open head of version {VERSION}. Install the package again.")
-    return OpenHead(tensors, metadata)
+    # Coefficients mean nothing on other numbers: a Face remembers by this digest which head it was made on.
+    digest = hashlib.sha256((files("likeness.heads") / FILE).read_bytes()).hexdigest()[:12]
+    return OpenHead(tensors, metadata | {"digest": digest})
 
 
 def _topology(tensors: dict[str, Tensor]) -> Topology:

@@ -35,9 +35,9 @@ def objective(robust, generator, *, modes: int = M) -> LandmarkObjective:
 
     model = LandmarkModel(random(L, 3) * 50, random(3 * L, I + E) * 3, I)
     seen = Observations(
-        points=random(N, L, 2) * 100 + 500,
-        information=torch.eye(2).expand(N, L, 2, 2) / 2 + 0.1 * random(N, L, 2, 2),
-        modes=random(N, L, 2, modes),
+        points=random(N, L, 3) * 100 + 500,
+        certainty=0.5 + 0.1 * random(N, L, 3),
+        modes=random(N, L, 3, modes),
         centre=torch.full((N, 2), 500.0),
     )
     start = Start(FACING.expand(N, 3, 3), torch.full((N, 2), 480.0), torch.full((N,), 2.0), torch.full((N,), 800.0))
@@ -72,7 +72,7 @@ def test_a_known_person_in_two_photos_is_found_again():
     truth = truth.clamp(energy.lower, energy.upper)
     identity, private = energy.split(truth)
     points = energy.project(identity, private)
-    seen = Observations(points, 10 * torch.eye(2).expand(N, L, 2, 2), energy.seen.modes, energy.seen.centre)
+    seen = Observations(points, torch.full((N, L, 3), 10.0), energy.seen.modes, energy.seen.centre)
     exact = LandmarkObjective(energy.model, seen, energy.start, energy.prior, GemanMcClure(1e4))
     found = levenberg_marquardt(exact, exact.initial(), max_iterations=100, tolerance=1e-10).x
     assert float((exact.project(*exact.split(found)) - points).abs().max()) < 1.0

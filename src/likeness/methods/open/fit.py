@@ -19,7 +19,7 @@ from likeness.solve import GemanMcClure, levenberg_marquardt
 # In units of a landmark's calibrated noise: beyond this it is taken for a mistake of the detector.
 _OUTLIER = 4.0
 _ITERATIONS = 25
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +37,22 @@ class LandmarkFit:
 
 def fit_landmarks(
     calibration: Calibration,
-    points: Float[Tensor, "n L 2"],
+    points: Float[Tensor, "n L D"],
     sizes: Sequence[tuple[int, int]],
     focals: Sequence[float | None],
 ) -> LandmarkFit:
-    """Solve for one person in n photos of (height, width) ``sizes``; ``focals`` in pixels where known."""
+    """Solve for one person in n photos of (height, width) ``sizes``; ``focals`` in pixels where known.
+
+    ``points`` are pixels (D = 2), or pixels and the detector's relative depth (D = 3).
+    """
     model = calibration.model
     n, centre = len(points), torch.tensor([[width / 2, height / 2] for height, width in sizes])
-    start = starting_pose(model.mean, points, calibration.pose_weights, torch.full((n,), DISTANCE_MM))
-    seen = Observations(points, *calibration.noise(start, points), centre=centre)
+    start = starting_pose(model.mean, points[..., :2], calibration.pose_weights, torch.full((n,), DISTANCE_MM))
+    certainty, modes = calibration.noise(start)
+    if points.shape[-1] == 2:
+        points = torch.cat([points, torch.zeros_like(points[..., :1])], -1)
+        certainty = certainty * torch.tensor([1.0, 1.0, 0.0])
+    seen = Observations(points, certainty, modes, centre)
     prior = fit_prior(
         sizes,
         focals,
@@ -63,7 +70,7 @@ def _read_out(objective: LandmarkObjective, x: Float[Tensor, "1 P"], converged: 
     identity, private = objective.split(x)
     rotation, position, scale, distance = objective.camera(private)
     pixels = objective.project(identity, private)
-    error = (pixels - objective.seen.points).square().sum(-1).mean(-1).sqrt()
+    error = (pixels - objective.seen.points)[..., :2].square().sum(-1).mean(-1).sqrt()
     centre = objective.seen.centre
     shift = (position - centre) / scale[:, None]
     camera = Pinhole.from_focal(

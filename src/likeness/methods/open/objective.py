@@ -10,7 +10,7 @@ A landmark at head-frame position p = mean + basis (z, w) is seen at
 
 with c the principal point, o the image of the head's origin, s the scale there (pixels a millimetre) and d the
 distance; the focal length is s d. As d grows this becomes the weak-perspective camera without trouble. The detector
-reports the pixel plus s times its error modes, turned with the head's roll.
+reports the pixel and a relative depth s X_z, plus s times its error modes, turned with the head's roll.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ POSE = 7
 class Observations:
     """What was seen in n photos, and how sure each number is. Pixels are of the original photos.
 
-    ``information`` (n, L, 2, 2) are square roots of each landmark's inverse covariance, in 1 / mm at the face.
-    ``modes`` (n, L, 2, M) are the detector's error modes, mm at the face in the photo's axes.
+    ``points`` are x, y and the detector's relative depth, growing away from the camera, all in pixels.
+    ``certainty`` (n, L, 3) is one over each number's standard deviation, 1 / mm at the face; zero for what was not seen.
+    ``modes`` (n, L, 3, M) are the detector's error modes, mm at the face in the photo's axes.
     """
 
-    points: Float[Tensor, "n L 2"]
-    information: Float[Tensor, "n L 2 2"]
-    modes: Float[Tensor, "n L 2 M"]
+    points: Float[Tensor, "n L 3"]
+    certainty: Float[Tensor, "n L 3"]
+    modes: Float[Tensor, "n L 3 M"]
     centre: Float[Tensor, "n 2"]
 
 
@@ -115,8 +116,8 @@ class LandmarkObjective:
         position = self.start.position + private[:, 3:5] * 100.0 * self.start.scale[:, None]
         return turn @ self.start.rotation, position, self.start.scale * private[:, 5].exp(), private[:, 6].exp()
 
-    def project(self, identity: Float[Tensor, " I"], private: Float[Tensor, "n S"]) -> Float[Tensor, "n L 2"]:
-        """Where the model's landmarks are seen, pixels."""
+    def project(self, identity: Float[Tensor, " I"], private: Float[Tensor, "n S"]) -> Float[Tensor, "n L 3"]:
+        """Where the model's landmarks are seen: x, y and relative depth, pixels."""
         return self._project(identity, private)[-1]
 
     # ------------------------------------------------------------------ for the solver
@@ -168,7 +169,8 @@ class LandmarkObjective:
         numerator = scale[:, None, None] * turned[..., :2] + offset
         ratio = 1 + turned[..., 2:] / distance[:, None, None]
         pixels = self.seen.centre[:, None] + numerator / ratio
-        return rotation, scale, distance, turned, numerator, ratio, pixels
+        seen = torch.cat([pixels, scale[:, None, None] * turned[..., 2:]], -1)
+        return rotation, scale, distance, turned, numerator, ratio, seen
 
     def _error(self, private: Tensor) -> Tensor:
         """The detector's known kind of error in this photo, pixels."""
@@ -178,28 +180,31 @@ class LandmarkObjective:
     def _residuals(self, identity: Tensor, private: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         parts = self._project(identity, private)
         difference = (parts[-1] + self._error(private) - self.seen.points) / self.start.scale[:, None, None]
-        return (self.seen.information @ difference[..., None])[..., 0], parts
+        return self.seen.certainty * difference, parts
 
     def _linearise(self, identity: Tensor, private: Tensor) -> tuple[Tensor, Tensor]:
         residuals, (rotation, scale, distance, turned, numerator, ratio, _) = self._residuals(identity, private)
         n, n_landmarks = turned.shape[:2]
         start_scale = self.start.scale[:, None, None]
-        # d pixel / d X, in start-scale units: (n, L, 2, 3)
-        by_turned = turned.new_zeros(n, n_landmarks, 2, 3)
-        plane = scale[:, None] / ratio[..., 0] / self.start.scale[:, None]
-        by_turned[..., 0, 0] = plane
-        by_turned[..., 1, 1] = plane
-        by_turned[..., 2] = -numerator / ratio.square() / distance[:, None, None] / start_scale
-        columns = [
-            by_turned @ -_cross(turned) @ _exponential(private[:, :3])[1][:, None],
-            (100.0 / ratio)[..., None] * torch.eye(2),
-            (scale[:, None, None] * turned[..., :2] / ratio / start_scale)[..., None],
-            (numerator * turned[..., 2:] / ratio.square() / distance[:, None, None] / start_scale)[..., None],
-        ]
+        zero = torch.zeros_like(ratio)
+        # Derivatives of what is seen, in units of the starting scale. By X = R p: (n, L, 3, 3)
+        by_turned = turned.new_zeros(n, n_landmarks, 3, 3)
+        growth = scale[:, None] / self.start.scale[:, None]
+        by_turned[..., 0, 0] = growth / ratio[..., 0]
+        by_turned[..., 1, 1] = growth / ratio[..., 0]
+        by_turned[..., 2, 2] = growth
+        # d ratio / d X_z = 1 / distance
+        by_ratio = -numerator / ratio.square() / start_scale
+        by_turned[..., :2, 2] = by_ratio / distance[:, None, None]
+        by_position = torch.cat([100.0 / ratio[..., None] * torch.eye(2), zero[..., None].expand(-1, -1, 1, 2)], -2)
+        by_log_scale = torch.cat([turned[..., :2] / ratio, turned[..., 2:]], -1) * growth[..., None]
+        by_log_distance = torch.cat([-by_ratio * turned[..., 2:] / distance[:, None, None], zero], -1)
+        by_rotation = by_turned @ -_cross(turned) @ _exponential(private[:, :3])[1][:, None]
+        by_pose = torch.cat([by_rotation, by_position, by_log_scale[..., None], by_log_distance[..., None]], -1)
         by_coefficients = (by_turned @ rotation[:, None]) @ self.model.basis.reshape(n_landmarks, 3, -1)
-        by_identity, by_expression = by_coefficients.split([self.model.n_identity, len(self.prior.expression_mean)], -1)
-        jacobian = torch.cat([by_identity, *columns, by_expression, self.seen.modes], -1)
-        return residuals, self.seen.information @ jacobian
+        by_identity, by_expression = by_coefficients.split([self.model.n_identity, self.model.n_expression], -1)
+        jacobian = torch.cat([by_identity, by_pose, by_expression, self.seen.modes], -1)
+        return residuals, self.seen.certainty[..., None] * jacobian
 
     def _prior_terms(self, identity: Tensor, private: Tensor) -> tuple[Tensor, Tensor]:
         prior, n = self.prior, self.n_photos

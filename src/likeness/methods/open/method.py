@@ -1,0 +1,89 @@
+"""The default method: MediaPipe's landmarks, the open head, one energy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Literal
+
+import torch
+
+from likeness.errors import InputError
+from likeness.face import Face
+from likeness.heads import Head, load_head
+from likeness.landmarks.base import Landmarks
+from likeness.methods.open.calibration import Calibration, calibrate
+from likeness.methods.open.fit import LandmarkFit, fit_landmarks
+from likeness.methods.protocol import Photo
+from likeness.texture import albedo_from_photo
+
+Quality = Literal["fast", "balanced"]
+QUALITIES: tuple[Quality, ...] = ("fast", "balanced")
+
+# A landmark residual at the face (mm, root mean square) at which confidence has fallen to about a third.
+_DOUBTFUL_RESIDUAL_MM = 5.0
+
+
+class OpenMethod:
+    """Faces on the open head, with no file that must be asked for.
+
+    ``quality`` "fast" stops at the landmarks; "balanced" adds the texture. The fit itself is small
+    and runs on the CPU whatever the device; ``device`` is accepted for the methods' common signature.
+    """
+
+    name = "open"
+
+    def __init__(self, *, device: str = "auto", quality: Quality = "balanced") -> None:
+        if quality not in QUALITIES:
+            raise InputError(f"unknown quality '{quality}'; choose from {', '.join(QUALITIES)}.")
+        self._quality = quality
+        self._head = load_head("open")
+
+    def reconstruct(self, photo: Photo, landmarks: Landmarks) -> Face:
+        return self.reconstruct_together([photo], [landmarks])[0]
+
+    def reconstruct_together(self, photos: Sequence[Photo], landmarks: Sequence[Landmarks]) -> list[Face]:
+        conventions = {found.convention for found in landmarks}
+        if len(conventions) != 1:
+            raise InputError("the photos of one person need landmarks of one convention, got a mixture.")
+        fit = fit_landmarks(
+            _calibration(conventions.pop()),
+            torch.stack([torch.from_numpy(found.points[:, :2].copy()) for found in landmarks]),
+            [photo.pixels.shape[:2] for photo in photos],
+            [photo.focal for photo in photos],
+        )
+        faces = [
+            self._face(fit, i, photo, found) for i, (photo, found) in enumerate(zip(photos, landmarks, strict=True))
+        ]
+        if self._quality == "fast":
+            return faces
+        return [
+            replace(face, albedo=albedo_from_photo(face, photo.pixels))
+            for face, photo in zip(faces, photos, strict=True)
+        ]
+
+    def _face(self, fit: LandmarkFit, index: int, photo: Photo, landmarks: Landmarks) -> Face:
+        residual_mm = float(fit.residual_mm[index])
+        height, width = photo.pixels.shape[:2]
+        return Face(
+            head=self._head,
+            identity=fit.identity,
+            expression=fit.expression[index],
+            joints=torch.zeros(len(self._head.joint_names), 3),
+            camera=fit.camera[index],
+            image_size=(height, width),
+            method=self.name,
+            confidence=landmarks.score * math.exp(-((residual_mm / _DOUBTFUL_RESIDUAL_MM) ** 2)),
+            detected=landmarks,
+            residuals={"landmarks_px": float(fit.residual_px[index]), "landmarks_mm": residual_mm},
+        )
+
+
+@cache
+def _calibration(convention: str) -> Calibration:
+    head: Head = load_head("open")
+    if convention not in head.embeddings:
+        raise InputError(f"the open method fits {', '.join(sorted(head.embeddings))}; the landmarks are {convention}.")
+    return calibrate(head, convention)
