@@ -7,10 +7,13 @@ import os
 import pickle
 import struct
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from likeness.errors import FileFormatError
 from likeness.files.numpy_files import load_npy, load_npz, load_npz_columns
@@ -61,6 +64,15 @@ def test_objects_of_known_libraries_become_records(name):
 def test_a_lookalike_of_a_known_library_is_refused():
     with pytest.raises(FileFormatError, match=r"chumpyx\.ch\.Ch"):
         loads_pickle(b"\x80\x02cchumpyx.ch\nCh\n)\x81.")
+
+
+@pytest.mark.parametrize("name", ["numpy ndarray", "torch.storage _load_from_bytes", "builtins set", "chumpy.ch Ch"])
+@pytest.mark.parametrize("place", [b"%b.", b"]%ba.", b"}K\x01%bs.", b"}%bK\x01s.", b"(%bl."])
+def test_a_name_by_itself_is_no_data(name, place):
+    module, cls = name.split()
+    reference = b"c" + f"{module}\n{cls}\n".encode()
+    with pytest.raises(FileFormatError):
+        loads_pickle(b"\x80\x02" + place.replace(b"%b", reference))
 
 
 def test_functions_of_known_libraries_are_not_run():
@@ -224,3 +236,42 @@ def test_broken_npz_says_so(tmp_path):
     path.write_bytes(buffer.getvalue()[:-40])
     with pytest.raises(FileFormatError, match=r"cut\.npz"):
         load_npz(path)
+
+
+PLAIN = {"numbers": np.arange(5.0), "names": ["a", "b"], "nested": ({"x": 1}, (2.5, None)), "set": {1, 2}}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    protocol=st.integers(0, pickle.HIGHEST_PROTOCOL), place=st.floats(0, 1), bytes_=st.binary(min_size=1, max_size=4)
+)
+def test_damaged_pickles_say_so_or_give_plain_data(protocol, place, bytes_):
+    """Whatever bytes change: plain data or FileFormatError, nothing else."""
+    data = bytearray(pickle.dumps(PLAIN, protocol))
+    start = int(place * (len(data) - len(bytes_)))
+    data[start : start + len(bytes_)] = bytes_
+    try:
+        found = loads_pickle(bytes(data))
+    except FileFormatError:
+        return
+    check_plain(found)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60))
+def test_noise_is_no_pickle(data):
+    with suppress(FileFormatError):
+        check_plain(loads_pickle(b"\x80\x02" + data + b"."))
+
+
+def check_plain(value) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            check_plain(key)
+            check_plain(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            check_plain(item)
+    else:
+        plain = str | bytes | bytearray | int | float | bool | complex | type(None) | np.ndarray | np.generic | Record
+        assert isinstance(value, plain), type(value)

@@ -18,6 +18,7 @@ import pickle
 import pickletools
 import re
 from collections import OrderedDict
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,8 @@ class _Storage:
     def __init__(self, data: bytes) -> None:
         self.data = data
 
+    __hash__ = None  # type: ignore[assignment]
+
     def values(self) -> np.ndarray:
         import torch
 
@@ -218,6 +221,8 @@ class _Tensor:
 
     def __init__(self, storage: _Storage, offset: int, size: tuple, stride: tuple, *_: Any) -> None:
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
+
+    __hash__ = None  # type: ignore[assignment]
 
     def array(self) -> np.ndarray:
         values = self.storage.values()
@@ -291,6 +296,10 @@ for _core in ("numpy.core", "numpy._core"):
 # ---------------------------------------------------------------------------------------------- after it ran
 
 
+_KEYS = (str, bytes, int, float, complex, bool, type(None))
+_PLAIN = (*_KEYS, bytearray, set, frozenset)
+
+
 class _Finisher:
     """Replaces stand-ins by numpy arrays, everywhere, each object once (a pickle may refer to one many times)."""
 
@@ -323,6 +332,10 @@ class _Finisher:
             return value.dtype()
         if isinstance(value, tuple):
             return tuple(self.finish(item) for item in value)
+        if isinstance(value, set | frozenset | dict):
+            _check_keys(value)
+        if isinstance(value, _PLAIN):
+            return value
         # Those that can hold themselves are finished in place.
         self._done[id(value)] = (value, value)
         if isinstance(value, list):
@@ -332,6 +345,15 @@ class _Finisher:
         elif isinstance(value, Record):
             value.args = self.finish(value.args)
             value.attributes = self.finish(value.attributes)
-        else:
-            del self._done[id(value)]
+        else:  # a stand-in by itself: a class that was never called, a storage without its tensor
+            raise _Malformed("it holds a class or a part of an array instead of data")
         return value
+
+
+def _check_keys(keys: Iterable[Any], depth: int = 0) -> None:
+    """Refuse keys of a table, or members of a set, that are no plain values."""
+    for key in keys:
+        if isinstance(key, tuple | frozenset) and depth < MAX_DEPTH:
+            _check_keys(key, depth + 1)
+        elif not isinstance(key, _KEYS):
+            raise _Malformed("it holds a class where a name or a number is expected")
