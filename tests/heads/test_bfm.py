@@ -83,3 +83,36 @@ def test_wrong_sizes_are_named(head):
         head.vertices(torch.zeros(1, 79))
     with pytest.raises(InputError, match="expression"):
         head.vertices(torch.zeros(1, 80), torch.zeros(1, 80))
+
+
+def test_landmarks_carried_from_the_open_head_land_where_they_are_on_it():
+    """A "Basel" model that is the open head itself, known by twelve points or by all: others must come out right."""
+    from dataclasses import replace
+
+    from likeness.heads import load_head
+    from likeness.heads.bfm_h5 import IBUG68_OF_NAMES
+    from likeness.heads.bfm_landmarks import bfm_embeddings
+
+    source = load_head("open")
+    average = source.vertices(torch.zeros(1, source.n_identity))[0]
+    known = source.embeddings["ibug68"].points(average)
+    nearest = torch.cdist(known, average).argmin(1).numpy()
+    empty = np.zeros((len(average), 3, 0), np.float32)
+    model = replace(
+        front_model().model,
+        mean=average.numpy() * 3 + 7,
+        millimetres=1 / 3,
+        triangles=source.topology.triangles,
+        identity_basis=empty,
+        landmarks=nearest,
+    )
+    by_names = replace(model, landmarks=None, anchors={k: int(nearest[k]) for k in IBUG68_OF_NAMES.values()})
+    surface = torch.from_numpy((model.mean - model.centre) / 3)
+    for each, limit in ((model, 2.0), (by_names, 4.0)):
+        embeddings = bfm_embeddings(each)
+        for convention in ("ibug68", "mediapipe478"):
+            found = embeddings[convention].points(surface)
+            expected = source.embeddings[convention].points(surface)
+            # Limits in mm: the nearest vertex is up to 2 mm from a landmark, and spline and surface add to it.
+            assert (found - expected).norm(dim=1).median() < limit
+    assert not bfm_embeddings(replace(model, landmarks=None))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from likeness.errors import InputError
 from likeness.heads.bfm_chart import cylindrical_uv
+from likeness.heads.bfm_landmarks import bfm_embeddings
 from likeness.heads.bfm_model import BfmModel
 from likeness.heads.protocol import Embedding
 from likeness.topology import Topology
@@ -50,7 +51,7 @@ def load_bfm_h5_head() -> BfmHead:
 class BfmHead:
     """Implements `likeness.heads.Head` for any Basel model. Coefficients are in standard deviations."""
 
-    joint_names: tuple[str, ...] = ("head",)
+    joint_names: tuple[str, ...] = ("root",)
     joint_parents: tuple[int, ...] = (-1,)
 
     def __init__(self, model: BfmModel) -> None:
@@ -68,7 +69,7 @@ class BfmHead:
         self._mean = torch.from_numpy((model.mean - model.centre) * np.float32(millimetres))
         self._identity = _flat_basis(model.identity_basis, millimetres)
         self._expression = _flat_basis(model.expression_basis, millimetres)
-        self.embeddings: Mapping[str, Embedding] = _embeddings(model)
+        self.embeddings: Mapping[str, Embedding] = bfm_embeddings(model)
 
     def vertices(
         self,
@@ -112,19 +113,9 @@ class BfmHead:
         moved = copy(self)
         for name in ("_mean", "_identity", "_expression"):
             setattr(moved, name, getattr(self, name).to(device))
-        moved.embeddings = {name: embedding.to(device) for name, embedding in self.embeddings.items()}
+        moved.embeddings = bfm_embeddings(self.model, device)
         moved.__dict__.pop("_albedo", None)
         return moved
-
-
-def _embeddings(model: BfmModel) -> dict[str, Embedding]:
-    """``ibug68`` at the vertices the file names; none for a file that does not name them."""
-    if model.landmarks is None:
-        return {}
-    corners = torch.from_numpy(np.repeat(model.landmarks[:, None], 3, 1).astype(np.int64))
-    at_vertex = torch.zeros(corners.shape)
-    at_vertex[:, 0] = 1
-    return {"ibug68": Embedding(corners, at_vertex)}
 
 
 def _flat_basis(basis: np.ndarray, scale: float) -> Float[Tensor, "K V3"]:

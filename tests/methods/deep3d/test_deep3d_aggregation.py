@@ -122,12 +122,12 @@ def test_cnet_learns_whom_to_trust():
         mean = (weights * seen).sum(1) / weights.sum(1)
         return (mean - truth).square().mean()
 
-    before = float(error(64))
+    before = error(64).item()
     for _ in range(40):
         optimiser.zero_grad()
         error(16).backward()
         optimiser.step()
-    assert float(error(64)) < 0.5 * before
+    assert error(64).item() < 0.5 * before
 
 
 def test_cnet_is_saved_and_loaded_for_its_own_rnet(tmp_path):

@@ -60,6 +60,13 @@ def test_fast_network_agrees_with_the_plain_one(pytorch_net, tensorflow_net):
         torch.testing.assert_close(runner.pooled(crops[:1]).clone(), pooled, rtol=1e-4, atol=1e-4 * float(pooled.std()))
 
 
+def test_bfloat16_moves_the_face_by_hundredths_of_a_millimetre(pytorch_method, pytorch_net):
+    crops = torch.from_numpy(golden("rnet_torch")["input_u8"][:1])
+    exact, fast = (RNetRunner(pytorch_net, precision=p)(crops).clone() for p in ("float32", "bfloat16"))
+    shapes = [pytorch_method.decoder.shape(Coefficients.split(vector)) for vector in (exact, fast)]
+    assert 0 < (shapes[0] - shapes[1]).norm(dim=-1).max() * 100 < 0.2
+
+
 def test_face_holds_what_the_network_said(pytorch_method, face):
     prepared = pytorch_method.prepare(photo(0), five(0))
     np.testing.assert_allclose(prepared.crop.astype(int), golden("align")["s0_img_full"], atol=1)
@@ -195,6 +202,18 @@ def test_edits_reach_the_official_files(face):
     entries, neutral = official_entries(photo(0), face), official_entries(photo(0), calm)
     assert np.abs(entries["face_shape"] - neutral["face_shape"]).max() > 0.01
     np.testing.assert_array_equal(entries["face_texture"], neutral["face_texture"])
+
+
+def test_expression_transfer_works_as_for_any_face(pytorch_method, face):
+    from likeness.animate.transfer import transfer
+
+    other = pytorch_method.reconstruct(photo(2), five(2))
+    worn = transfer(face, other)
+    torch.testing.assert_close(worn.identity, face.identity)
+    torch.testing.assert_close(worn.expression, other.expression)
+    entries = official_entries(photo(0), worn)
+    np.testing.assert_array_equal(entries["coeff"][0, 80:144], other.expression)
+    np.testing.assert_array_equal(entries["coeff"][0, 224:], face.codes["coefficients"][224:])
 
 
 def test_batch_is_the_same_as_one_by_one(pytorch_method, face):

@@ -83,7 +83,8 @@ def confidence(
     """
     return Confidence(
         pose=_pose(angles),
-        resolution=(1 / scale).clamp(FLOOR, 1),
+        # The network shrugs off some enlargement: errors grow far slower than pixels vanish.
+        resolution=scale.rsqrt().clamp(FLOOR, 1),
         sharpness=_sharpness(crops, mask),
         occlusion=_unexplained(crops, rendering, mask),
         landmarks=_landmarks(predicted, detected, crops),

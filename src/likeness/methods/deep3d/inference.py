@@ -2,12 +2,14 @@
 
 On the CPU, normalisation is folded into the convolutions, the weights are laid out once as oneDNN's kernels want them
 (eager PyTorch does that anew in every call), ReLU and the residual sum happen inside the convolutions, and activations
-stay channels-last. All in float32, so that results agree with the plain network to rounding.
+stay channels-last. In float32 results agree with the plain network to rounding. In bfloat16, which processors with
+AVX512-BF16 or AMX run about twice as fast again, coefficients move by some thousandths of their spread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -16,19 +18,26 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from likeness.methods.deep3d.networks import Bottleneck, RNet, Trunk, Variant, to_input
 
+Precision = Literal["float32", "bfloat16"]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _CROP = 224
 
 
 class RNetRunner:
-    """An R-Net ready to run on a device. ``__call__`` takes uint8 RGB crops."""
+    """An R-Net ready to run on a device. ``__call__`` takes uint8 RGB crops.
 
-    def __init__(self, network: RNet, device: torch.device | str = "cpu") -> None:
+    ``precision`` concerns the trunk on a CPU; heads are float32 always.
+    """
+
+    def __init__(self, network: RNet, device: torch.device | str = "cpu", *, precision: Precision = "float32") -> None:
         self.device = torch.device(device)
         self.network = network.eval().to(self.device)
         self.variant: Variant = network.variant
         # ResNet-18 is small and rare: it runs as it is.
         packable = self.device.type == "cpu" and isinstance(network.backbone.layer1[0], Bottleneck) and _has_onednn()
-        self._trunk: Callable[[Tensor], Tensor] = _PackedTrunk(network.backbone) if packable else network.backbone
+        self._trunk: Callable[[Tensor], Tensor] = network.backbone
+        if packable:
+            self._trunk = _PackedTrunk(network.backbone, _DTYPES[precision])
 
     @torch.inference_mode()
     def __call__(self, crops: UInt8[Tensor, "B 224 224 3"]) -> Float[Tensor, "B K"]:
@@ -45,10 +54,11 @@ class _PackedTrunk:
     """`Trunk` of bottlenecks, in evaluation, as a chain of oneDNN convolutions."""
 
     @torch.inference_mode()
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: Trunk, dtype: torch.dtype) -> None:
         self._pool = trunk.pool
+        self._dtype = dtype
         # Shapes decide the layout of packed weights, so a picture goes through once while packing.
-        x = torch.zeros(1, 3, _CROP, _CROP).contiguous(memory_format=torch.channels_last)
+        x = torch.zeros(1, 3, _CROP, _CROP, dtype=dtype).contiguous(memory_format=torch.channels_last)
         self._stem = _PackedConvolution(trunk.conv1, trunk.bn1, x)
         x = self._pool(self._stem(x))
         self._units: list[_PackedBottleneck] = []
@@ -58,10 +68,11 @@ class _PackedTrunk:
                 x = self._units[-1](x)
 
     def __call__(self, x: Float[Tensor, "B 3 224 224"]) -> Float[Tensor, "B F"]:
-        x = self._pool(self._stem(x.contiguous(memory_format=torch.channels_last)))
+        x = x.to(self._dtype, memory_format=torch.channels_last)
+        x = self._pool(self._stem(x))
         for unit in self._units:
             x = unit(x)
-        return x.mean((2, 3))
+        return x.float().mean((2, 3))
 
 
 class _PackedBottleneck:
@@ -92,9 +103,11 @@ class _PackedConvolution:
 
     def __init__(self, convolution: nn.Conv2d, normalisation: nn.BatchNorm2d, x: Tensor) -> None:
         fused = fuse_conv_bn_eval(convolution, normalisation)
-        self._bias = fused.bias
+        self._bias = None if fused.bias is None else fused.bias.to(x.dtype)
         self._geometry = ([*fused.padding], [*fused.stride], [*fused.dilation], fused.groups)
-        self._weight = torch.ops.mkldnn._reorder_convolution_weight(fused.weight, *self._geometry, [*x.shape])
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+            fused.weight.to(x.dtype), *self._geometry, [*x.shape]
+        )
 
     def __call__(self, x: Tensor, *, relu: bool = True) -> Tensor:
         after = "relu" if relu else "none"

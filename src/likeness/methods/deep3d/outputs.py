@@ -7,6 +7,7 @@ they are.
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,13 @@ def official_entries(photo: Photo, face: Face) -> dict[str, np.ndarray]:
     """The eight entries of the original's ``.mat``.
 
     ``cropped_img`` RGB and ``recon_img`` RGBA have y down; ``lm_68p`` is the mesh's landmarks in the crop, y **up**;
-    ``lm_5p`` the detected five in the crop, y **down**. ``face_shape`` is in the world frame.
+    ``lm_5p`` the detected five in the crop, y **down**. ``face_shape`` is in the world frame. Of an edited Face, shape,
+    picture and landmarks show the edit, under the colours of the photo.
     """
     alignment = alignment_of(face)
-    coefficients = Coefficients.split(face.codes["coefficients"][None])
+    predicted = Coefficients.split(face.codes["coefficients"][None])
+    # The Face may have been edited since.
+    coefficients = replace(predicted, identity=face.identity[None].cpu(), expression=face.expression[None].cpu())
     world = _world(face, coefficients)
     colour = face.codes["vertex_colour"]
     head = face.head
