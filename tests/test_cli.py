@@ -9,12 +9,14 @@ import time
 import numpy as np
 import pytest
 import skimage
+import torch
 import trimesh
 from PIL import Image
 
 from likeness.cli import run
 from likeness.face import Face
 from likeness.files.maps import read_depth
+from likeness.render import closest_points
 
 FILES = {
     "face.safetensors",
@@ -67,13 +69,15 @@ def test_landmarks_lie_on_the_meshes_and_in_the_face(result):
         )
         for kind, file in (("head", "head.obj"), ("neutral", "neutral.obj")):
             mesh = trimesh.load(result / file, process=False)
-            points = np.array(entry[kind])
-            distance = trimesh.proximity.closest_point(mesh, points)[1]
+            points, vertices = (
+                torch.tensor(np.array(a), dtype=torch.float32)[None] for a in (entry[kind], mesh.vertices)
+            )
+            distance = closest_points(points, vertices, torch.tensor(np.array(mesh.faces))).distance
             assert distance.max() < 0.01, (convention, kind)  # mm; the files keep a tenth of that
     ibug = np.array(record["ibug68"]["image"])
     # The astronaut's eyes and mouth corners, read off the picture by hand.
-    for index, place in {36: (197, 112), 45: (253, 108), 48: (206, 158), 54: (249, 155)}.items():
-        assert np.linalg.norm(ibug[index] - place) < 9, index
+    for index, place in {36: (192.8, 101.3), 45: (258.8, 103), 48: (203.7, 140.3), 54: (245, 141.7)}.items():
+        assert np.linalg.norm(ibug[index] - place) < 4, index
     assert sum(record["ibug68"]["visible"]) > 55
 
 
@@ -95,7 +99,7 @@ def test_depth_has_the_scale_the_parameters_tell(result):
     assert depth.shape == (512, 512)
     seen = np.isfinite(depth)
     distance = record["camera"]["translation_mm"][2]
-    assert 0.05 < seen.mean() < 0.6
+    assert 0.03 < seen.mean() < 0.3
     assert abs(np.nanmedian(depth) - distance) < 150
 
 
@@ -109,7 +113,13 @@ def test_info_and_export(result, tmp_path, capsys):
     assert run(["info", str(result / "face.safetensors")]) == 0
     assert "open" in capsys.readouterr().out
     assert run(["export", str(result / "face.safetensors"), "-o", str(tmp_path), "--formats", "ply,obj"]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"head.ply", "head.obj", "head.mtl", "albedo.png", "neutral.obj"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "head.ply",
+        "head.obj",
+        "head.mtl",
+        "albedo.png",
+        "neutral.obj",
+    }
 
 
 def test_same_person_gives_one_identity(photo, tmp_path):

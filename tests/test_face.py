@@ -141,7 +141,7 @@ def test_landmarks_lie_on_the_mesh_and_project_with_the_camera():
     centred = landmarks.head - landmarks.head.mean(0)
     assert landmarks.visible[centred[:, 2] > 50].all()
     assert not landmarks.visible[centred[:, 2] < -50].any()
-    with pytest.raises(InputError, match="has ibug68"):
+    with pytest.raises(InputError, match="has five, ibug68"):
         face.landmarks("nonsense")
 
 

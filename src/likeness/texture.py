@@ -41,7 +41,7 @@ def albedo_from_photo(
     chart = rasterize_uv(uv, torch.from_numpy(topology.uv_triangles), (size, size))
     inside = chart.mask[0]
     surface = torch.cat([vertices, vertex_normals(vertices, topology.triangles_tensor)], -1)
-    photo = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+    photo = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
 
     def seen_from(attributes: Tensor) -> _Sight:
         texels = interpolate(attributes[None], topology.triangles_tensor, chart)[0][inside]

@@ -126,7 +126,8 @@ def load_open_head() -> OpenHead:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+                # Copies lie in torch's aligned memory: sums over unaligned memory round differently from run to run.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except (OSError, SafetensorError) as error:
             raise AssetError(f"{path}: the open head cannot be read ({error}). Install the package again.") from None
     if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):

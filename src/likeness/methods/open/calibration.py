@@ -123,5 +123,5 @@ def _plain_table(n_landmarks: int, mirror: Tensor) -> NoiseTable:
 
 def _read_table(mirror: Tensor) -> NoiseTable:
     with as_file(files("likeness.methods.open") / FILE) as path, safe_open(path, framework="pt") as file:
-        tensors = (file.get_tensor(name).float() for name in ("yaws", "mean", "modes", "deviation"))
+        tensors = (file.get_tensor(name).float().clone() for name in ("yaws", "mean", "modes", "deviation"))
         return NoiseTable(*tensors, mirror)

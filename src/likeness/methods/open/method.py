@@ -50,7 +50,8 @@ class OpenMethod:
             raise InputError("the photos of one person need landmarks of one convention, got a mixture.")
         fit = fit_landmarks(
             _calibration(conventions.pop()),
-            torch.stack([torch.from_numpy(found.points[:, :2].copy()) for found in landmarks]),
+            # Stacking copies into torch's own, aligned memory: sums over unaligned memory round differently.
+            torch.stack([torch.from_numpy(found.points) for found in landmarks]).clone(),
             [photo.pixels.shape[:2] for photo in photos],
             [photo.focal for photo in photos],
         )

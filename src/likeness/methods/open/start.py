@@ -16,12 +16,14 @@ def starting_pose(
     distance: Float[Tensor, " n"],
 ) -> Start:
     """Rotation, position of the head's origin and scale that carry the average landmarks onto the seen ones."""
-    homogeneous = torch.cat([points_mm, torch.ones_like(points_mm[:, :1])], -1) * weights[:, None]
-    targets = points_px * weights[:, None]
-    affine = torch.linalg.lstsq(homogeneous.expand(len(targets), -1, -1), targets).solution.mT
+    # In double precision, by normal equations: LAPACK's last bits depend on where memory lies, and must not show.
+    design = torch.cat([points_mm, torch.ones_like(points_mm[:, :1])], -1).double() * weights[:, None].double()
+    targets = points_px.double() * weights[:, None].double()
+    affine = torch.linalg.solve(design.T @ design, design.T @ targets).mT
     rows, position = affine[..., :3], affine[..., 3]
     scale = rows.norm(dim=-1).prod(-1).sqrt()
-    return Start(_nearest_rotation(rows), position, scale, distance)
+    rotation = _nearest_rotation(rows)
+    return Start(rotation.to(points_px), position.to(points_px), scale.to(points_px), distance)
 
 
 def _nearest_rotation(rows: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 3 3"]:
