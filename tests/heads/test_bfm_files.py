@@ -6,7 +6,7 @@ from scipy.io import savemat
 
 import synthetic_bfm
 from likeness.errors import FileFormatError
-from likeness.heads import bfm_files
+from likeness.heads import bfm, bfm_assets, bfm_files, load_head
 from likeness.heads.bfm_expressions import read_deviations, read_expressions
 from likeness.heads.bfm_mat import indices, read_mat, read_struct
 from synthetic_bfm import front_entries, golden
@@ -31,8 +31,20 @@ def test_maker_gives_the_recorded_numbers(key):
     assert_golden(front_entries(), key)
 
 
+@pytest.fixture
+def nothing_loaded():
+    """Heads are loaded once; before and after, as if none had been."""
+    caches = (bfm_assets.front_model, bfm_assets.full_model, bfm.load_bfm_head, bfm.load_full_bfm_head)
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
 @pytest.mark.slow
-def test_raw_files_assemble_to_the_recorded_numbers_to_the_bit(tmp_path):
+@pytest.mark.usefixtures("nothing_loaded")
+def test_raw_files_assemble_to_the_recorded_numbers_to_the_bit(tmp_path, monkeypatch):
     paths = synthetic_bfm.write_raw(tmp_path)
     entries = bfm_files.front_entries(paths)
     for key in ENTRIES:
@@ -47,6 +59,11 @@ def test_raw_files_assemble_to_the_recorded_numbers_to_the_bit(tmp_path):
     np.testing.assert_allclose(full.identity_basis[vertices] / 1e5, front.model.identity_basis, atol=1e-7)
     np.testing.assert_allclose(full.expression_basis[vertices] / 1e5, front.model.expression_basis, atol=1e-7)
     np.testing.assert_array_equal(full.landmarks, vertices[front.model.landmarks])
+    # Lying in the store, they are what the heads are made of.
+    monkeypatch.setenv("LIKENESS_ASSETS", str(tmp_path))
+    for name, model in (("bfm", front.model), ("bfm_full", full)):
+        head = load_head(name)
+        assert (head.name, head.version) == (name, model.version)
 
 
 def test_recentred_mean_is_the_recorded_one():

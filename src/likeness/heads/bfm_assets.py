@@ -43,7 +43,7 @@ def full_model() -> BfmModel:
 @cache
 def face3d_model() -> Face3dModel:
     """face3d's arrays as its files have them. Raises AssetError when one is not installed."""
-    names = ("bfm-face3d", "bfm-face3d-info", "bfm-face3d-uv", "bfm-expressions", "bfm-expression-deviations")
+    names = ("bfm-face3d", "bfm-face3d-info", "bfm-face3d-uv", "bfm-expressions", "bfm-deviations")
     return read_face3d_files({_official(name): require(name) for name in names})
 
 
@@ -56,7 +56,7 @@ def _raw_paths() -> dict[str, Path]:
     names = (
         "bfm-2009",
         "bfm-expressions",
-        "bfm-expression-deviations",
+        "bfm-deviations",
         "bfm-trim",
         "bfm-front-index",
         "bfm-front-info",
@@ -116,7 +116,7 @@ def _row(name: str, filename: str, what: str, check: Callable[[Path], None], sou
     return Asset(name=name, filenames=(filename,), what=what, url=source, licence=licence, check=check, **options)
 
 
-# All optional: which of them a method needs depends on which others are there (`front_model`, `full_model`).
+# Mostly optional: which of them a method needs depends on which others are there (`front_model`, `full_model`).
 ASSETS = (
     _row(
         "bfm-2009", "01_MorphableModel.mat", "the Basel Face Model of 2009",
@@ -128,7 +128,7 @@ ASSETS = (
         "https://github.com/Juyong/3DFace", methods=("deep3d", "inorig"),
     ),
     _row(
-        "bfm-expression-deviations", "std_exp.txt", "the deviations of the expression basis", _check_deviations,
+        "bfm-deviations", "std_exp.txt", "the deviations of the expression basis", _check_deviations,
         _DEEP3D, methods=("deep3d", "inorig"), by_name=True,
     ),
     _row("bfm-trim", "BFM_exp_idx.mat", "the Basel vertices of the expression basis", _holds("trimIndex"), _DEEP3D),
@@ -137,7 +137,9 @@ ASSETS = (
         "bfm-front-info", "facemodel_info.mat", "triangles and regions of Deep3D's cut",
         _holds("tri", "point_buf", "tri_mask2", "keypoints", "frontmask2_idx", "skinmask"), _DEEP3D,
     ),
-    _row("bfm-landmarks", "similarity_Lm3D_all.mat", "the landmarks photos are aligned to", _holds("lm"), _DEEP3D),
+    _row("bfm-landmarks", "similarity_Lm3D_all.mat", "the landmarks photos are aligned to", _holds("lm"), _DEEP3D,
+        optional=False,
+    ),
     _row(
         "bfm-face3d", "BFM.mat", "the Basel face as face3d's generate.m writes it",
         _struct_holds("model", "shapeMU", "shapePC", "shapeEV", "texMU", "tri", "kpt_ind"), _FACE3D,
