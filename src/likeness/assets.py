@@ -34,6 +34,7 @@ _TABLES = (
     "likeness.heads.flame_assets",
     "likeness.methods.deca.assets",
     "likeness.methods.deep3d.assets",
+    "likeness.methods.facescape.assets",
     "likeness.methods.inorig.assets",
 )
 

@@ -20,13 +20,15 @@ class DetailMap:
     """A displacement map (H, W) in mm in the Rig's UV chart, and how strongly it shows.
 
     The map counts ``bias + sum_k weight_k * w_k`` over the blendshape weights w, clipped to [0, 1]. A static map has
-    bias 1 and no weights.
+    bias 1 and no weights. A ``local`` map counts so at each vertex by itself, where w_k is multiplied by the share of
+    blendshape k's largest movement that the vertex makes; see `Rig.strengths`.
     """
 
     name: str
     displacement: Float[np.ndarray, "H W"]
     bias: float = 1.0
     weights: Mapping[str, float] = field(default_factory=dict)
+    local: bool = False
 
     def strength(self, blendshape_weights: Mapping[str, float]) -> float:
         total = self.bias + sum(k * blendshape_weights.get(name, 0.0) for name, k in self.weights.items())
@@ -66,6 +68,23 @@ class Rig:
             raise InputError(f"this rig has no blendshape named {', '.join(unknown)}.")
         vector = np.array([weights.get(name, 0.0) for name in self.blendshape_names], np.float32)
         return Mesh(self.neutral + np.tensordot(vector, self.blendshapes, 1), self.topology)
+
+    def strengths(self, weights: Mapping[str, float]) -> Float[np.ndarray, "D V"]:
+        """How much each detail map counts at each vertex, for blendshape weights by name.
+
+        Local maps share the surface: where together they count more than once, they are divided by their sum.
+        """
+        moved = np.linalg.norm(self.blendshapes, axis=-1)
+        moved /= np.maximum(moved.max(1, keepdims=True), np.finfo(np.float32).tiny)
+        found = np.zeros((len(self.details), len(self.neutral)), np.float32)
+        for row, detail in zip(found, self.details, strict=True):
+            row += detail.bias if detail.local else detail.strength(weights)
+            for k, name in enumerate(self.blendshape_names if detail.local else ()):
+                row += detail.weights.get(name, 0.0) * weights.get(name, 0.0) * moved[k]
+        found = found.clip(0, 1)
+        local = [detail.local for detail in self.details]
+        found[local] /= found[local].sum(0).clip(1)
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write the Rig: ``.safetensors`` keeps everything without loss, ``.glb`` is for other programs.

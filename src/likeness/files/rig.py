@@ -42,7 +42,9 @@ def _write_lossless(path: str | Path, rig: Rig) -> None:
         "blendshape_names": list(rig.blendshape_names),
         "joint_names": list(rig.joint_names),
         "joint_parents": list(rig.joint_parents),
-        "details": [{"name": d.name, "bias": d.bias, "weights": dict(d.weights)} for d in rig.details],
+        "details": [
+            {"name": d.name, "bias": d.bias, "weights": dict(d.weights), "local": d.local} for d in rig.details
+        ],
     }
     write_tensors(path, _KIND, _VERSION, header, tensors)
 
@@ -52,7 +54,10 @@ def read_rig(path: str | Path) -> Rig:
     header, tensors = read_tensors(path, _KIND, _VERSION, required=(*_ARRAYS, "topology/triangles"))
     regions = {name[7:]: mask.astype(bool) for name, mask in tensors.items() if name.startswith("region/")}
     chart = {name: tensors.get(f"topology/{name}") for name in _TOPOLOGY}
-    details = (DetailMap(d["name"], tensors[f"detail/{d['name']}"], d["bias"], d["weights"]) for d in header["details"])
+    details = (
+        DetailMap(d["name"], tensors[f"detail/{d['name']}"], d["bias"], d["weights"], d.get("local", False))
+        for d in header["details"]
+    )
     return Rig(
         topology=Topology(triangles=tensors["topology/triangles"], regions=regions, **chart),
         blendshape_names=tuple(header["blendshape_names"]),

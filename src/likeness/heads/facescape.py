@@ -9,7 +9,6 @@ afterwards, which is the same sum. Nothing here subtracts in place, so the mappe
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -66,7 +65,6 @@ def facescape_head(core: np.ndarray, factors: Float[np.ndarray, "S K"], tables: 
     )
 
 
-@dataclass(frozen=True, eq=False)
 class FaceScapeHead:
     """Identity in standard deviations from the mean of FaceScape's subjects, 51 blendshape weights, one joint.
 
@@ -76,25 +74,26 @@ class FaceScapeHead:
     factors.
     """
 
-    core: Float[Tensor, "K 52 C"]
-    factors: Float[Tensor, "S K"]
-    tables: FaceScapeTables
-    origin: Float[Tensor, "3"]
-    version: str
+    name: str = "facescape"
+    expression_names: tuple[str, ...] = ARKIT_NAMES
+    n_expression: int = len(ARKIT_NAMES)
+    joint_names: tuple[str, ...] = ("head",)
+    joint_parents: tuple[int, ...] = (-1,)
 
-    name = "facescape"
-    expression_names = ARKIT_NAMES
-    n_expression = len(ARKIT_NAMES)
-    joint_names = ("head",)
-    joint_parents = (-1,)
-
-    @property
-    def n_identity(self) -> int:
-        return len(self.core)
-
-    @property
-    def n_vertices(self) -> int:
-        return self.core.shape[2] // 3
+    def __init__(
+        self,
+        core: Float[Tensor, "K 52 C"],
+        factors: Float[Tensor, "S K"],
+        tables: FaceScapeTables,
+        origin: Float[Tensor, "3"],
+        version: str,
+    ) -> None:
+        self.core, self.factors, self.tables, self.origin, self.version = core, factors, tables, origin, version
+        self.n_identity, self.n_vertices = len(core), core.shape[2] // 3
+        self.topology = _topology(tables, self.n_vertices)
+        corners = torch.from_numpy(tables.landmarks)[:, None].expand(-1, 3).to(core.device)
+        weights = torch.tensor([1.0, 0.0, 0.0], device=core.device).expand(68, 3)
+        self.embeddings: Mapping[str, Embedding] = {"ibug68": Embedding(corners, weights)}
 
     def vertices(
         self,
@@ -155,22 +154,8 @@ class FaceScapeHead:
         return torch.ones(self.n_vertices, 1, device=self.core.device)
 
     def to(self, device: torch.device | str) -> FaceScapeHead:
-        moved = {name: getattr(self, name).to(device) for name in ("core", "factors", "origin")}
-        return self if moved["core"] is self.core else replace(self, **moved)
-
-    @cached_property
-    def topology(self) -> Topology:
-        tables = self.tables
-        front = np.zeros(self.n_vertices, bool)
-        front[tables.front_vertices] = True
-        return Topology(
-            triangles=tables.triangles, uv=tables.uv, uv_triangles=tables.uv_triangles, regions={"face": front}
-        )
-
-    @cached_property
-    def embeddings(self) -> Mapping[str, Embedding]:
-        corners = torch.from_numpy(self.tables.landmarks)[:, None].expand(-1, 3).to(self.core.device)
-        return {"ibug68": Embedding(corners, self.origin.new_tensor([1.0, 0.0, 0.0]).expand(68, 3))}
+        core, factors, origin = (tensor.to(device) for tensor in (self.core, self.factors, self.origin))
+        return self if core is self.core else FaceScapeHead(core, factors, self.tables, origin, self.version)
 
     @cached_property
     def _joint(self) -> Float[Tensor, "1 3"]:
@@ -187,6 +172,12 @@ class FaceScapeHead:
     def _turned(self, vertices: Tensor, joints: Tensor, identity: Tensor) -> Tensor:
         centre = self.joint_positions(identity)
         return (vertices - centre) @ roma.rotvec_to_rotmat(joints[:, 0]).mT + centre
+
+
+def _topology(tables: FaceScapeTables, n_vertices: int) -> Topology:
+    front = np.zeros(n_vertices, bool)
+    front[tables.front_vertices] = True
+    return Topology(triangles=tables.triangles, uv=tables.uv, uv_triangles=tables.uv_triangles, regions={"face": front})
 
 
 def slot_weights(expression: Float[Tensor, "B 51"]) -> Float[Tensor, "B 52"]:

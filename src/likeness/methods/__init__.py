@@ -20,6 +20,7 @@ __all__ = ["METHODS", "Method", "Photo", "detail_maps", "follow_expression", "lo
 METHODS = {
     "deca": "likeness.methods.deca.method:DecaMethod",
     "deep3d": "likeness.methods.deep3d.method:Deep3dMethod",
+    "facescape": "likeness.methods.facescape.method:FaceScapeMethod",
     "open": "likeness.methods.open.method:OpenMethod",
     "inorig": "likeness.methods.inorig.method:InorigMethod",
 }
@@ -27,6 +28,7 @@ METHODS = {
 # name -> module with `follow_expression(face)` and `detail_maps(face)`: methods whose wrinkles follow the expression.
 _FOLLOWING = {
     "deca": "likeness.methods.deca.following",
+    "facescape": "likeness.methods.facescape.following",
 }
 
 

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad
+from torch.utils.mkldnn import to_mkldnn
 
 from likeness.methods.facescape.generator import DisplacementGenerator, ResidualBlock
 
@@ -55,9 +56,11 @@ _FILTER = torch.tensor(
 _OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 # Along both axes at once.
 _INPUT_BOTH, _OUTPUT_BOTH = torch.kron(_INPUT, _INPUT), torch.kron(_OUTPUT, _OUTPUT)
+_FILTER_BOTH = torch.kron(_FILTER, _FILTER).float()
 
 
 Work = Callable[[slice], None]
+Filter = Callable[[Tensor], Tensor]
 
 
 class FastGenerator:
@@ -72,7 +75,9 @@ class FastGenerator:
         self._n_threads = n_threads or torch.get_num_threads()
         convolutions = [layer for layer in generator.model if isinstance(layer, nn.Conv2d)]
         self._first, *self._down, self._last = convolutions
-        self._blocks = [_Block.of(layer) for layer in generator.model if isinstance(layer, ResidualBlock)]
+        blocks = [layer for layer in generator.model if isinstance(layer, ResidualBlock)]
+        with _team(self._n_threads) as team:
+            self._blocks = list(team.pool.map(_Block.of, blocks))
         self._up = [layer for layer in generator.model if isinstance(layer, nn.ConvTranspose2d)]
 
     def __call__(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H2 W2"]:
@@ -153,7 +158,7 @@ def _upsample(team: Team, x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
 
 
 def _to_one_channel(team: Team, x: Tensor, layer: nn.Conv2d) -> Tensor:
-    """Σ over the filter's rows of 1×n convolutions, each to its own channel: one alone would leave vector units idle."""
+    """Σ over the filter's rows of 1×n convolutions, each to its own channel: one alone leaves vector units idle."""
     filters = layer.weight[0].permute(1, 0, 2)[:, :, None].contiguous()
     n_rows = len(filters)
     found = x.new_empty(1, 1, x.shape[2] - n_rows + 1, x.shape[3] - n_rows + 1)
@@ -188,33 +193,49 @@ def normalise_(planes: Float[Tensor, "C H W"], *, cut: bool) -> None:
 class _Block:
     """The two convolutions of a residual block by their transformed filters."""
 
-    first: list[Tensor]
-    second: list[Tensor]
+    first: list[Filter]
+    second: list[Filter]
 
     @classmethod
+    @torch.no_grad()
     def of(cls, block: ResidualBlock) -> _Block:
-        return cls(*(winograd_filters(layer.weight) for layer in block.conv_block if isinstance(layer, nn.Conv2d)))
+        first, second = (layer for layer in block.conv_block if isinstance(layer, nn.Conv2d))
+        return cls(winograd_filters(first.weight), winograd_filters(second.weight))
 
     def __call__(self, team: Team, x: Tensor) -> Tensor:
-        inner = winograd_convolution(team, x, self.first, cut=True)
-        return winograd_convolution(team, inner, self.second, cut=False).add_(x)
+        inner = winograd_convolution(team, x, self.first, x.shape[1], cut=True)
+        return winograd_convolution(team, inner, self.second, x.shape[1], cut=False).add_(x)
 
 
-def winograd_filters(weight: Float[Tensor, "O I 3 3"]) -> list[Float[Tensor, "O I 1 1"]]:
+def winograd_filters(weight: Float[Tensor, "O I 3 3"]) -> list[Filter]:
     """The 36 transformed filters G w Gᵀ, each the 1×1 convolution of its frequency."""
-    transform = _FILTER.to(torch.float32)
-    filters = torch.einsum("ai,bj,xyij->abxy", transform, transform, weight.detach().float())
-    return [one[:, :, None, None].contiguous() for one in filters.flatten(0, 1)]
+    n_out, n_in = weight.shape[:2]
+    # Taps first, so that each filter comes out in one piece of memory.
+    filters = _FILTER_BOTH @ weight.detach().float().reshape(n_out * n_in, 9).T.contiguous()
+    return [_prepared(one.reshape(n_out, n_in, 1, 1)) for one in filters]
+
+
+def _prepared(weight: Float[Tensor, "O I 1 1"]) -> Filter:
+    """A 1×1 convolution; its weights in the order oneDNN computes in, where torch has it: reordering them at each call
+    takes as long as the products themselves.
+    """
+    weight = weight.contiguous()
+    if not torch.backends.mkldnn.is_available():
+        return lambda x: conv2d(x, weight)
+    layer = nn.utils.skip_init(nn.Conv2d, weight.shape[1], weight.shape[0], 1, bias=False).requires_grad_(False)
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    packed = to_mkldnn(layer)
+    return lambda x: packed(x.to_mkldnn()).to_dense()
 
 
 def winograd_convolution(
-    team: Team, x: Float[Tensor, "1 I H W"], filters: list[Tensor], *, cut: bool
+    team: Team, x: Float[Tensor, "1 I H W"], filters: list[Filter], n_out: int, *, cut: bool
 ) -> Float[Tensor, "1 O H W"]:
     """3×3 convolution with reflected borders, instance norm and, when ``cut``, ReLU.
 
     Tiles that reach beyond the picture are filled with zeros and cut off.
     """
-    (_, n_in, height, width), n_out = x.shape, len(filters[0])
+    _, n_in, height, width = x.shape
     n_down, n_across = -(-height // _TILE), -(-width // _TILE)
     spectrum = x.new_empty(36, n_in, n_down, n_across)
     products = x.new_empty(36, n_out, n_down, n_across)
@@ -229,7 +250,7 @@ def winograd_convolution(
 
     def multiply(part: slice) -> None:
         for frequency in range(part.start, part.stop):
-            products[frequency] = conv2d(spectrum[frequency][None], filters[frequency])[0]
+            products[frequency] = filters[frequency](spectrum[frequency][None])[0]
 
     def to_pixels(part: slice) -> None:
         mine = products[:, part]

@@ -76,7 +76,7 @@ def match_colours(rgb: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]
 
 def to_tensor(rgb: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "1 3 H W"]:
     """In [−1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
 
 
 def rgb_to_lab(rgb: UInt8[np.ndarray, "*N 3"]) -> UInt8[np.ndarray, "*N 3"]:

@@ -62,7 +62,7 @@ def sample_pixels(pixels: UInt8[np.ndarray, "H W 3"], position: Float[np.ndarray
     """Bilinear, at (x, y) in pixel indices; beyond the border its outermost pixels go on."""
     height, width = pixels.shape[:2]
     grid = torch.from_numpy((2 * position + 1) / np.array([width, height]) - 1).to(torch.float32)
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
+    image = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
     sampled = torch.nn.functional.grid_sample(image, grid[None, None], padding_mode="border", align_corners=False)
     return sampled[0, :, 0].T.add(0.5).clamp(0, 255).to(torch.uint8).numpy()
 
