@@ -30,4 +30,4 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
-	$(VENV)/bin/python -m pyright
+	$(VENV)/bin/python -m pyright --pythonpath $(VENV)/bin/python

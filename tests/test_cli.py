@@ -241,7 +241,8 @@ def test_unknown_method_and_foreign_face_file(photo, tmp_path, capsys):
 
 
 def test_help_loads_nothing_heavy():
-    code = "import sys; from likeness.cli import run; run(['--help']); print([m for m in ('torch','warp','onnxruntime','scipy') if m in sys.modules])"
+    heavy = ("torch", "warp", "onnxruntime", "scipy")
+    code = f"import sys; from likeness.cli import run; run(['--help']); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("[]")
     assert "reconstruct" in done.stdout

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
-from tiny_head import TinyHead
 
 import likeness.heads
 from likeness.cameras import Pinhole, WeakPerspective
@@ -17,6 +16,7 @@ from likeness.face import Face
 from likeness.landmarks.base import Landmarks
 from likeness.motion import Motion
 from likeness.rig import DetailMap, Rig
+from tiny_head import TinyHead
 
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
 

@@ -1,10 +1,10 @@
-"""Measure how the landmark detector errs on the open head, at every yaw: `landmark_noise.safetensors` of the open method.
+"""Measure how the landmark detector errs on the open head, at every yaw: the open method's `landmark_noise`.
 
     python tools/calibrate_landmarks.py [--count 4000] [--jobs 2]
 
 Renders known people in known poses and expressions, finds their landmarks, and keeps the statistics of the differences:
-mean, largest common directions, and the rest. Needs the dev extra. A detector's floats differ in their last bits between
-machines, so the file is kept, not made again in a test.
+mean, largest common directions, and the rest. Needs the dev extra. A detector's floats differ in their last bits
+between machines, so the file is kept, not made again in a test.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def detection_error(head: OpenHead, shape: torch.Tensor, camera: Pinhole, detect
 
 
 def draw_expression(names: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
-    """At rest three times of ten; otherwise a few random shapes, mostly the same on both sides, often with an open jaw or a
-    smile."""
+    """At rest three times of ten; otherwise a few random shapes, mostly the same on both sides, often with an open jaw
+    or a smile."""
     weights = dict.fromkeys(names, 0.0)
     if rng.random() < 0.3:
         return np.array(list(weights.values()))

@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("--check-pictures", type=int, default=300)
     options = parser.parse_args()
     tensors, metadata = bake_geometry()
-    head = OpenHead({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, metadata | {"digest": "unbaked"})
+    head = OpenHead(
+        {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, metadata | {"digest": "unbaked"}
+    )
     painter = Painter(head, painted_masks(build_topology(load_source())))
     placed = place_landmarks(head, shoot(head, painter, count=options.pictures, seed=1))
     unseen = shoot(head, painter, count=options.check_pictures, seed=2)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from likeness.errors import ImageError, InputError, LikenessError, NoFaceError
 from likeness.face import Face
 from likeness.images import ImageSource, read_focal_px, read_image
 from likeness.landmarks import LandmarkDetector, Landmarks, MediaPipe
+from likeness.landmarks.sessions import Device
 from likeness.methods import Method, Photo, load_method
 
 
@@ -26,7 +26,7 @@ def reconstruct(
     *photos: ImageSource,
     method: str = "open",
     same_person: bool = False,
-    device: str = "auto",
+    device: Device = "auto",
     max_faces: int | None = None,
     detector: LandmarkDetector | None = None,
     **options,
@@ -34,7 +34,8 @@ def reconstruct(
     """Every face of the photos as a `Face`, photo by photo, largest first.
 
     Photos are paths, PIL images, arrays or tensors. ``same_person`` takes the largest face of each photo and solves
-    them together with one identity. ``detector`` finds the landmarks (`MediaPipe` when None); ``options`` go to the method.
+    them together with one identity. ``detector`` finds the landmarks (`MediaPipe` when None); ``options`` go to the
+    method.
 
     Raises ImageError when a photo cannot be read, NoFaceError when one shows no face, InputError on unknown names.
     """
@@ -62,7 +63,7 @@ class Reconstructor:
         self,
         *,
         method: str = "open",
-        device: str = "auto",
+        device: Device = "auto",
         max_faces: int | None = None,
         detector: LandmarkDetector | None = None,
         **options,

@@ -82,9 +82,8 @@ class Face:
         }
         for name, shape in expected.items():
             if tuple(getattr(self, name).shape) != shape:
-                raise InputError(
-                    f"Face.{name} has shape {tuple(getattr(self, name).shape)}; the head '{self.head.name}' needs {shape}."
-                )
+                found = tuple(getattr(self, name).shape)
+                raise InputError(f"Face.{name} has shape {found}; the head '{self.head.name}' needs {shape}.")
 
     # ------------------------------------------------------------------ geometry
 

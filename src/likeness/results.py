@@ -98,7 +98,7 @@ def parameters_record(face: Face) -> dict[str, Any]:
         "expression": {name: round(value, 5) for name, value in face.weights.items()},
         "head_rotation": {
             "matrix": _rounded(camera.rotation[0], 7),
-            "meaning": "head frame (x subject's left, y up, z out of the face) to camera frame (x right, y down, z forward)",
+            "meaning": "head frame (x subject's left, y up, z out of the face) to camera (x right, y down, z forward)",
         },
         "joints": {
             name: _rounded(rotation, 6) for name, rotation in zip(face.head.joint_names, face.joints, strict=True)

@@ -40,7 +40,7 @@ class Rig:
     """Independent of the method that made it. Head frame, millimetres, right-handed.
 
     ``neutral``           (V, 3) rest positions.
-    ``blendshape_names``  N names; ``blendshapes`` (N, V, 3) displacements at weight 1; ``weights`` (N,) as in the photo.
+    ``blendshape_names``  N names; ``blendshapes`` (N, V, 3) displacements at weight 1; ``weights`` (N,) of the photo.
     ``joint_names``, ``joint_parents`` (-1 for a root), ``joint_positions`` (J, 3) at rest, ``skin_weights`` (V, J).
     ``albedo``            (H, W, 3) uint8 sRGB, row 0 at v = 1.
     ``details``           displacement maps with the rule of their strength.
@@ -108,6 +108,8 @@ def rig_from_face(face: Face) -> Rig:
 
     For a head whose expressions act linearly (all but bilinear ones are, at a fixed identity) nothing is lost.
     """
+    from likeness.methods import detail_maps
+
     head, count = face.head, face.head.n_expression
     neutral = face.neutral_vertices
     identity = face.identity[None].expand(count, -1)
@@ -124,14 +126,10 @@ def rig_from_face(face: Face) -> Rig:
         joint_parents=tuple(head.joint_parents),
         joint_positions=_array(head.joint_positions(face.identity[None])[0]),
         skin_weights=_array(head.skin_weights()),
-        albedo=None if face.albedo is None else _image(face.albedo),
-        details=() if face.displacement is None else (DetailMap("static", _array(face.displacement)),),
+        albedo=face.albedo_image(),
+        details=detail_maps(face),
     )
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().astype(np.float32)
-
-
-def _image(albedo: torch.Tensor) -> np.ndarray:
-    return (albedo.detach().clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255 + 0.5).astype(np.uint8)

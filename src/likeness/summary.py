@@ -25,7 +25,7 @@ def describe_face(face: Face) -> str:
         f"photo       {face.image_size[1]} x {face.image_size[0]} pixels",
         f"camera      {_describe_camera(face)}",
         f"expression  {', '.join(f'{name} {weight:.2f}' for name, weight in expression) or 'neutral'}",
-        f"maps        {', '.join(_describe_map(name, value) for name, value in maps.items() if value is not None) or 'none'}",
+        f"maps        {', '.join(_describe_map(n, value) for n, value in maps.items() if value is not None) or 'none'}",
     ]
     lines += [f"residual    {name.replace('_', ' ')}: {value:.3g}" for name, value in face.residuals.items()]
     return "\n".join(lines)

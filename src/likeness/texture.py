@@ -1,4 +1,4 @@
-"""Albedo from a photo: the colours the camera saw, carried into the head's UV chart and completed where it saw nothing."""
+"""Albedo from a photo: the colours the camera saw, in the head's UV chart, completed where it saw nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from likeness.meshes import vertex_normals
 from likeness.render import interpolate, rasterize_uv
 
 # Cosines between normal and view: below the first a texel is too foreshortened to be trusted, above the second fully.
-_GRAZING, _FACING = 0.15, 0.55
+_GRAZING, _FACING = 0.25, 0.65
 # A mirrored colour counts so much of a directly seen one: it only shows where the photo shows nothing.
 _MIRRORED = 0.02
 

@@ -22,7 +22,10 @@ _LOADERS = {
 
 
 def load_head(name: str) -> Head:
-    """The head model called ``name``. Raises AssetError when its official file is not installed, InputError on an unknown name."""
+    """The head model called ``name``.
+
+    Raises AssetError when its official file is not installed, InputError on an unknown name.
+    """
     if name not in _LOADERS:
         raise InputError(f"unknown head model '{name}'; known: {', '.join(sorted(_LOADERS))}.")
     module, function = _LOADERS[name].split(":")

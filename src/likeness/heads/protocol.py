@@ -40,8 +40,8 @@ class Head(Protocol):
     """A parametric head: identity, expression and joint rotations to vertices, batched and differentiable.
 
     Positions are millimetres in the head frame. Identity zero and expression zero is the model's average, at rest.
-    Joint rotations are rotation vectors in radians, each about its own joint relative to its parent; zero is the rest pose.
-    ``joint_parents`` holds -1 for a root. ``version`` changes whenever the numbers behind the model do.
+    Joint rotations are rotation vectors in radians, each about its own joint relative to its parent; zero is the rest
+    pose. ``joint_parents`` holds -1 for a root. ``version`` changes whenever the numbers behind the model do.
     """
 
     name: str

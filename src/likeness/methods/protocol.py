@@ -15,8 +15,8 @@ from likeness.landmarks.base import Landmarks
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo at the door of a method: upright (H, W, 3) RGB pixels, a name for messages, and its focal length in pixels
-    when the file tells."""
+    """A photo at the door of a method: upright (H, W, 3) RGB pixels, a name for messages, and its focal length in
+    pixels when the file tells."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
     name: str

@@ -13,6 +13,8 @@ from likeness.render.rasterization import Fragments, rasterize
 from likeness.render.visibility import visible
 
 SIZE = 512
+# A landmark of the lids or lips lies in a fold, a little below its rim; what is truly hidden lies far deeper.
+_TOLERANCE_MM = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,7 @@ class HeadView:
     def visible(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
         """Whether the mesh leaves head-frame points (mm) in sight, whatever the borders of the photo."""
         projected = self.camera.project_with_depth(points[None])
-        return visible(projected, self.vertices_px, self.triangles, self.fragments)[0]
+        return visible(projected, self.vertices_px, self.triangles, self.fragments, tolerance=_TOLERANCE_MM)[0]
 
 
 def view_head(

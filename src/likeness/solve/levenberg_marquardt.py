@@ -30,8 +30,11 @@ class Objective(Protocol):
     """What the solver needs: the value, its Gauss–Newton model, and the box. `Problem` is the usual one; a sum with a
     block structure worth keeping may bring its own."""
 
-    lower: Float[Tensor, "..."] | None
-    upper: Float[Tensor, "..."] | None
+    @property
+    def lower(self) -> Float[Tensor, "..."] | None: ...
+
+    @property
+    def upper(self) -> Float[Tensor, "..."] | None: ...
 
     def value(self, x: Float[Tensor, "B P"]) -> Float[Tensor, " B"]: ...
 
@@ -160,10 +163,11 @@ def _forward_mode(residuals: Residuals) -> Linearised:
 
     def linearise(x: Tensor) -> tuple[Tensor, Tensor]:
         def push(tangent: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.func.jvp(residuals, (x,), (tangent.expand_as(x),))
+            value, derivative = torch.func.jvp(residuals, (x,), (tangent.expand_as(x),))
+            return value, derivative
 
         basis = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-        value, columns = torch.func.vmap(push, out_dims=(None, -1))(basis)
+        value, columns = torch.func.vmap(push, out_dims=(None, -1))(basis)  # pyright: ignore[reportArgumentType]
         return value, columns
 
     return linearise

@@ -1,9 +1,9 @@
-"""What is known about the landmark detector on the open head: how far each landmark strays, and how all stray together.
+"""What is known about the landmark detector on the open head: how far landmarks stray, each alone and all together.
 
-Made by ``tools/calibrate_landmarks.py`` from renders of known heads. Errors of neighbouring landmarks are far from independent,
-and they change as the head turns away; a fit that takes them for 478 independent measurements believes in its own
-mistakes. So the noise is kept at several yaws, each as a mean error, the directions of the largest common errors
-(*modes*) and what remains of each landmark by itself.
+Made by ``tools/calibrate_landmarks.py`` from renders of known heads. Errors of neighbouring landmarks are far from
+independent, and they change as the head turns away; a fit that takes them for 478 independent measurements believes in
+its own mistakes. So the noise is kept at several yaws, each as a mean error, the directions of the largest common
+errors (*modes*) and what remains of each landmark by itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from likeness.heads.protocol import Head
-from likeness.landmarks.conventions import MIRROR
+from likeness.landmarks.conventions import MIRROR, Convention
 from likeness.methods.open.landmark_model import LandmarkModel, landmark_model
 from likeness.methods.open.objective import Start
 
@@ -32,9 +32,11 @@ _DEPTH_ZERO = 30.0
 
 @dataclass(frozen=True, eq=False)
 class NoiseTable:
-    """Detection errors at N yaws >= 0 (degrees, ascending, the head turned to its left), mm at the face, axes (right, down,
-    away) of the upright head: ``mean`` (N, L, 3), ``modes`` (N, M, L, 3) at one standard deviation, ``deviation``
-    (N, L, 3) of what is left. ``mirror`` (L) is the landmark across the face."""
+    """Detection errors at N yaws >= 0 (degrees, ascending, the head turned to its left), mm at the face.
+
+    Axes are (right, down, away) of the upright head. ``mean`` (N, L, 3); ``modes`` (N, M, L, 3) at one standard
+    deviation; ``deviation`` (N, L, 3) of what is left. ``mirror`` (L) is the landmark across the face.
+    """
 
     yaws: Float[Tensor, " N"]
     mean: Float[Tensor, "N L 3"]
@@ -43,8 +45,10 @@ class NoiseTable:
     mirror: Int[Tensor, " L"]
 
     def at(self, yaw: float) -> tuple[Float[Tensor, "L 3"], Float[Tensor, "M2 L 3"]]:
-        """Deviations and modes for a yaw in degrees, the covariances of the two nearest yaws of the table mixed; the mean
-        error is one more mode, as renders only hint at it."""
+        """Deviations and modes for a yaw in degrees: the covariances of the two nearest yaws of the table, mixed.
+
+        The mean error is one more mode, as renders only hint at it.
+        """
         last = len(self.yaws) - 1
         size = min(abs(yaw), float(self.yaws[-1]))
         upper = int(torch.searchsorted(self.yaws, size, right=True).clamp(1, last))
@@ -94,7 +98,7 @@ class Calibration:
 
 
 def _roll(rotation: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 3 3"]:
-    """The in-plane turn that carries an upright picture's axes to those of this one, by where the head's down points."""
+    """The in-plane turn from an upright picture's axes to those of this one, by where the head's down points."""
     down = torch.nn.functional.normalize(-rotation[:, :2, 1], dim=-1)
     roll = torch.zeros_like(rotation)
     roll[:, 0, 0], roll[:, 0, 1] = down[:, 1], down[:, 0]
@@ -103,12 +107,12 @@ def _roll(rotation: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 3 3"]:
     return roll
 
 
-def calibrate(head: Head, convention: str) -> Calibration:
+def calibrate(head: Head, convention: Convention) -> Calibration:
     """The calibration of the open head for ``mediapipe478``; for other conventions, independent noise of plain size."""
     model = landmark_model(head, head.embeddings[convention])
-    if convention == "mediapipe478":
-        return Calibration(model, _read_table(torch.from_numpy(MIRROR[convention].astype("int64"))))
-    return Calibration(model, _plain_table(len(model.mean), torch.from_numpy(MIRROR[convention].astype("int64"))))
+    mirror = torch.from_numpy(MIRROR[convention].astype("int64"))
+    calibrated = convention == "mediapipe478"
+    return Calibration(model, _read_table(mirror) if calibrated else _plain_table(len(model.mean), mirror))
 
 
 # Landmarks given by hand or by an uncalibrated detector: this many mm, and no depth.
@@ -123,5 +127,7 @@ def _plain_table(n_landmarks: int, mirror: Tensor) -> NoiseTable:
 
 def _read_table(mirror: Tensor) -> NoiseTable:
     with as_file(files("likeness.methods.open") / FILE) as path, safe_open(path, framework="pt") as file:
-        tensors = (file.get_tensor(name).float().clone() for name in ("yaws", "mean", "modes", "deviation"))
-        return NoiseTable(*tensors, mirror)
+        yaws, mean, modes, deviation = (
+            file.get_tensor(name).float().clone() for name in ("yaws", "mean", "modes", "deviation")
+        )
+    return NoiseTable(yaws, mean, modes, deviation, mirror)

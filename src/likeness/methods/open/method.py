@@ -14,6 +14,7 @@ from likeness.errors import InputError
 from likeness.face import Face
 from likeness.heads import Head, load_head
 from likeness.landmarks.base import Landmarks
+from likeness.landmarks.conventions import Convention
 from likeness.methods.open.calibration import Calibration, calibrate
 from likeness.methods.open.fit import LandmarkFit, fit_landmarks
 from likeness.methods.protocol import Photo
@@ -83,7 +84,7 @@ class OpenMethod:
 
 
 @cache
-def _calibration(convention: str) -> Calibration:
+def _calibration(convention: Convention) -> Calibration:
     head: Head = load_head("open")
     if convention not in head.embeddings:
         raise InputError(f"the open method fits {', '.join(sorted(head.embeddings))}; the landmarks are {convention}.")

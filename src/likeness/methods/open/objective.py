@@ -33,7 +33,7 @@ class Observations:
     """What was seen in n photos, and how sure each number is. Pixels are of the original photos.
 
     ``points`` are x, y and the detector's relative depth, growing away from the camera, all in pixels.
-    ``certainty`` (n, L, 3) is one over each number's standard deviation, 1 / mm at the face; zero for what was not seen.
+    ``certainty`` (n, L, 3) is one over each standard deviation, 1 / mm at the face; zero where nothing was seen.
     ``modes`` (n, L, 3, M) are the detector's error modes, mm at the face in the photo's axes.
     """
 

@@ -12,13 +12,13 @@ from likeness.methods.open.objective import Prior
 # People are photographed from arm's length (a selfie) to a few metres (a portrait with a long lens).
 DISTANCE_MM = 900.0
 _LOG_DISTANCE_SPREAD = 0.5
-# Uncropped pictures: 1.3 times the longer side is a 50 mm lens on full frame; crops make it anything, so it says little.
+# Uncropped: 1.3 times the longer side is a 50 mm lens on full frame; crops make it anything, so it says little.
 _FOCAL_OVER_LONGER_SIDE = 1.3
 _LOG_FOCAL_SPREAD = 1.0
 # EXIF rounds to millimetres and ignores focus breathing.
 _LOG_FOCAL_SPREAD_EXIF = 0.05
 
-# Expressions are sparse: a Gaussian of this width pulled below zero, so that the bound at zero holds what is not needed.
+# Expressions are sparse: a Gaussian of this width pulled below zero, so that the bound holds what is not needed.
 _EXPRESSION_SPREAD = 0.35
 _EXPRESSION_PULL = 0.15
 

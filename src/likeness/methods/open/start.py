@@ -1,4 +1,4 @@
-"""Where the landmark fit begins: a weak-perspective pose of the average head (DeMenthon and Davis 1995, first round)."""
+"""Where the landmark fit begins: a weak-perspective pose of the average head (DeMenthon and Davis 1995)."""
 
 from __future__ import annotations
 
