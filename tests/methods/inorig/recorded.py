@@ -26,6 +26,9 @@ from likeness.methods.protocol import Photo
 from methods.inorig.synthetic_face import make_face
 from standin import fill
 
+# The same last digits on every run, and no fight for processors between test processes.
+torch.set_num_threads(1)
+
 FOLDER = Path(__file__).parents[2] / "goldens" / "inorig"
 
 

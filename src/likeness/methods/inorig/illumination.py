@@ -21,12 +21,13 @@ def outward_normals(
     vertices: Float[Tensor, "V N 3"], triangles: Int[Tensor, "T 3"], vertex_triangles: Int[Tensor, "N K"]
 ) -> Float[Tensor, "V N 3"]:
     """Unit normals: the sum of the triangles' cross products about each vertex. Triangles are wound outwards."""
-    a, b, c = vertices[:, triangles].unbind(2)
-    crosses = F.pad(torch.linalg.cross(b - a, c - a), (0, 0, 0, 1))
-    total = crosses[:, vertex_triangles[:, 0]]
-    for k in range(1, vertex_triangles.shape[1]):
-        total = total + crosses[:, vertex_triangles[:, k]]
-    return F.normalize(total, dim=-1)
+    # One row per vertex or triangle, all photos in it: whole rows are gathered several times faster than single points.
+    rows = vertices.permute(1, 0, 2).reshape(vertices.shape[1], -1)
+    corners = rows.index_select(0, triangles.flatten()).view(len(triangles), 3, -1, 3)
+    a, b, c = corners.unbind(1)
+    crosses = F.pad(torch.linalg.cross(b - a, c - a).flatten(1), (0, 0, 0, 1))
+    total = F.embedding_bag(vertex_triangles, crosses, mode="sum")
+    return F.normalize(total.unflatten(1, (-1, 3)), dim=-1).permute(1, 0, 2)
 
 
 def light_basis(normals: Float[Tensor, "*B N 3"]) -> Float[Tensor, "*B N 9"]:

@@ -16,6 +16,9 @@ from torch.nn import functional as F
 
 from likeness.methods.inorig.pose import CROP_SIZE
 
+# torch's own sampler is the faster one for pictures, ours for features.
+_FEW_CHANNELS = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Maps:
@@ -35,7 +38,10 @@ class Maps:
 
     def at(self, points: Float[Tensor, "V N 2"]) -> Float[Tensor, "V N C"]:
         """Values at (column, row) points of the crop, bilinear, zero outside. Without gradient."""
-        return _interpolate(self.values, self._to_map(points))
+        if self.values.shape[-1] > _FEW_CHANNELS:
+            return _interpolate(self.values, self._to_map(points))
+        grid = (2 * points / (CROP_SIZE - 1) - 1)[:, None]
+        return F.grid_sample(self.values.permute(0, 3, 1, 2), grid, align_corners=True)[:, :, 0].mT
 
     def slopes_at(self, points: Float[Tensor, "V N 2"]) -> tuple[Float[Tensor, "V N C"], Float[Tensor, "V N C"]]:
         """Change of the values per crop pixel along x and along y."""
