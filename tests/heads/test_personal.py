@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import roma
 import torch
-from tiny_head import TinyHead
 
 from likeness.cameras import WeakPerspective
 from likeness.errors import FileFormatError, InputError
@@ -13,6 +12,7 @@ from likeness.files.tensors import read_tensors, write_tensors
 from likeness.heads import Head
 from likeness.heads.personal import PersonalHead
 from likeness.rig import rig_from_face
+from tiny_head import TinyHead
 
 
 def personal(seed=3, **changes):
