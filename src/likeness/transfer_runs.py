@@ -15,6 +15,7 @@ from likeness.errors import LikenessError
 from likeness.face import Face
 from likeness.files.maps import write_image
 from likeness.images import find_photos
+from likeness.landmarks.sessions import Device
 from likeness.methods import Photo
 from likeness.results import write_result
 from likeness.videos import VideoReader
@@ -34,7 +35,7 @@ def transfer_expressions(
     out: Path,
     *,
     method: str,
-    device: str,
+    device: Device,
     formats: Sequence[str],
     report: Report,
     complain: Complain,
