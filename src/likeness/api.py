@@ -82,6 +82,13 @@ class Reconstructor:
         faces = self._method.reconstruct_together(photos, landmarks)
         return [Reconstruction(photo, [face]) for photo, face in zip(photos, faces, strict=True)]
 
+    def write_official(self, folder: Path, name: str, photo: Photo, face: Face) -> None:
+        """The files the original implementation of the method leaves. Raises InputError when it is our own."""
+        write = getattr(self._method, "write_official", None)
+        if write is None:
+            raise InputError(f"the method '{self._method.name}' has no original whose files could be written.")
+        write(folder, name, photo, face)
+
     def detect(self, photo: Photo, max_faces: int | None = None) -> list[Landmarks]:
         """The landmarks of the photo's faces, largest first. Raises NoFaceError when there is none."""
         found = self._detector.detect(photo.pixels, max_faces=max_faces)

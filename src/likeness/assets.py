@@ -100,7 +100,7 @@ def status_table(method: str | None = None) -> str:
     for entry in status(method):
         row = entry.asset
         state = "installed" if entry.path else "missing, optional" if row.optional else "missing"
-        lines.append(f"{row.name:<24}{state:<19}{'/'.join(row.methods):<10}{row.what}")
+        lines.append(f"{row.name:<24}{state:<19}{'/'.join(row.methods):<16}{row.what}")
         lines.append(
             f"{'':<24}{entry.path}" if entry.path else f"{'':<24}{row.filenames[0]} from {row.url} ({row.licence})"
         )

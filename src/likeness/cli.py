@@ -10,7 +10,7 @@ import click
 import likeness
 from likeness.errors import LikenessError
 
-FORMATS = ("face", "glb", "obj", "ply", "landmarks", "parameters", "depth", "overview")
+FORMATS = ("face", "glb", "obj", "ply", "landmarks", "parameters", "depth", "overview", "official")
 _DEFAULT_FORMATS = "face,glb,obj,landmarks,parameters,depth,overview"
 
 
@@ -31,18 +31,38 @@ def _formats(_context, _parameter, value: str) -> tuple[str, ...]:
     return chosen
 
 
+def _method_options(**given) -> dict:
+    """Only what the user asked for: each method has its own options, and says so when it lacks one."""
+    return {name: value for name, value in given.items() if value}
+
+
+_OUT = click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Folder."
+)
+_METHOD = click.option("--method", default="open", show_default=True, help="open, deca, deep3d, facescape or inorig.")
+_DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+_COMPAT = click.option(
+    "--compat", type=click.Choice(["official"]), default=None, help="Repeat the original implementation to the number."
+)
+
+
 @main.command()
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Folder.")
-@click.option("--method", default="open", show_default=True, help="How to reconstruct; see `likeness assets`.")
+@_OUT
+@_METHOD
 @click.option("--same-person", is_flag=True, help="All photos show one person: solve one identity from them together.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_DEVICE
+@click.option(
+    "--quality", type=click.Choice(["fast", "balanced"]), default=None, help="open: landmarks only, or texture."
+)
+@_COMPAT
+@click.option("--rig", is_flag=True, help="facescape: displacement maps of 20 key expressions from a neutral photo.")
 @click.option("--max-faces", type=click.IntRange(1), default=None, help="At most so many faces a photo, largest first.")
 @click.option(
     "--formats", callback=_formats, default=_DEFAULT_FORMATS, show_default=True, help="What to write, comma-separated."
 )
 @click.pass_context
-def reconstruct(context, photos, out, method, same_person, device, max_faces, formats) -> None:
+def reconstruct(context, photos, out, method, same_person, device, quality, compat, rig, max_faces, formats) -> None:
     """Make a riggable head of every face in PHOTOS (files, or folders of them)."""
     from likeness import runs
 
@@ -53,6 +73,7 @@ def reconstruct(context, photos, out, method, same_person, device, max_faces, fo
         same_person=same_person,
         device=device,
         max_faces=max_faces,
+        options=_method_options(quality=quality, compat=compat, rig=rig),
         formats=formats,
         report=lambda line: click.echo(line),
         complain=lambda error: _complain(context, error),
@@ -88,6 +109,54 @@ def export(context, faces, out, formats) -> None:
     )
     if failures:
         context.exit(1)
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("expressions", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_OUT
+@_METHOD
+@_DEVICE
+@click.option("--formats", callback=_formats, default="face,obj,overview", show_default=True, help="What to write.")
+@click.pass_context
+def transfer(context, source, expressions, out, method, device, formats) -> None:
+    """Put the expressions of EXPRESSIONS (photos, folders, videos) on the largest face of SOURCE."""
+    from likeness.transfer_runs import transfer_expressions
+
+    failures = transfer_expressions(
+        source,
+        expressions,
+        out,
+        method=method,
+        device=device,
+        formats=formats,
+        report=lambda line: click.echo(line),
+        complain=lambda error: _complain(context, error),
+    )
+    if failures:
+        context.exit(1)
+
+
+@main.group(invoke_without_command=True)
+@click.option("--method", default=None, help="Only the files of one method.")
+@click.pass_context
+def assets(context, method) -> None:
+    """List the official model files: which are here, which are missing, where to ask for them."""
+    if context.invoked_subcommand is None:
+        from likeness.assets import status_table
+
+        click.echo(status_table(method))
+
+
+@assets.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+def add(paths) -> None:
+    """Recognise model files (or all in a folder) by name and content, and store them."""
+    from likeness.assets import add as install
+
+    for path in paths:
+        for entry in install(path):
+            click.echo(f"{entry.asset.name}: {entry.path}")
 
 
 def _complain(context: click.Context, error: LikenessError) -> None:

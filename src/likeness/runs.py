@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from likeness.api import Reconstruction, Reconstructor, reconstruct_each, reconstruct_person
@@ -10,6 +10,7 @@ from likeness.atomic import atomic_folder
 from likeness.errors import LikenessError, OutputError
 from likeness.face import Face
 from likeness.images import find_photos
+from likeness.landmarks.sessions import Device
 from likeness.results import write_meshes, write_result
 
 Report = Callable[[str], None]
@@ -22,8 +23,9 @@ def reconstruct_photos(
     *,
     method: str,
     same_person: bool,
-    device: str,
+    device: Device,
     max_faces: int | None,
+    options: Mapping[str, object],
     formats: Sequence[str],
     report: Report,
     complain: Complain,
@@ -36,7 +38,7 @@ def reconstruct_photos(
     paths = find_photos(photos)
     names = folder_names(paths)
     _make_folder(out)
-    reconstructor = Reconstructor(method=method, device=device, max_faces=max_faces)
+    reconstructor = Reconstructor(method=method, device=device, max_faces=max_faces, **options)
     each = (reconstruct_person if same_person else reconstruct_each)(paths, reconstructor)
     written: list[Path] = []
     failures = 0
@@ -44,7 +46,7 @@ def reconstruct_photos(
         try:
             if isinstance(outcome, LikenessError):
                 raise outcome
-            folders = _write_faces(out, names[path], outcome, formats)
+            folders = _write_faces(out, names[path], outcome, formats, reconstructor)
         except LikenessError as error:
             failures += 1
             complain(error)
@@ -93,13 +95,17 @@ def folder_names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _write_faces(out: Path, name: str, reconstruction: Reconstruction, formats: Sequence[str]) -> list[Path]:
+def _write_faces(
+    out: Path, name: str, reconstruction: Reconstruction, formats: Sequence[str], reconstructor: Reconstructor
+) -> list[Path]:
     """A folder a face: ``name``, ``name-2``, ``name-3`` …"""
     folders = []
     for number, face in enumerate(reconstruction.faces, 1):
         folder = out / (name if number == 1 else f"{name}-{number}")
         with atomic_folder(folder) as temporary:
             write_result(temporary, reconstruction.photo, face, formats)
+            if "official" in formats:
+                reconstructor.write_official(temporary, name, reconstruction.photo, face)
         folders.append(folder)
     return folders
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,12 +36,18 @@ _FOLLOWING = {
 def load_method(name: str, *, device: str = "auto", **options) -> Method:
     """The method called ``name`` on a device, with its own options.
 
-    Raises InputError on an unknown name, AssetError when official files it needs are not installed.
+    Raises InputError on an unknown name or option, AssetError when official files it needs are not installed.
     """
     if name not in METHODS:
         raise InputError(f"unknown method '{name}'; known: {', '.join(METHODS)}.")
     module, cls = METHODS[name].split(":")
-    return getattr(import_module(module), cls)(device=device, **options)
+    method = getattr(import_module(module), cls)
+    known = signature(method).parameters
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        takes = ", ".join(sorted(set(known) - {"device"})) or "none"
+        raise InputError(f"the method '{name}' has no option '{unknown[0]}'; it takes {takes}.")
+    return method(device=device, **options)
 
 
 def follow_expression(face: Face) -> Face:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -117,6 +118,12 @@ class DecaMethod:
             faces.append(replace(face, albedo=albedo_from_photo(face, photo.pixels)))
         # Tensors of inference mode could never be optimised by whoever receives the Face.
         return [_ordinary(face) for face in faces]
+
+    def write_official(self, folder: Path, name: str, photo: Photo, face: Face) -> None:
+        """The files DECA's own demos leave. Raises OutputError when one cannot be written."""
+        from likeness.methods.deca.outputs import write_outputs
+
+        write_outputs(folder, name, self.decode(face, photo.pixels))
 
     @torch.inference_mode()
     def encode(self, images: Float[Tensor, "B 3 224 224"]) -> DecaCode:

@@ -183,6 +183,12 @@ class Deep3dMethod:
     def _albedo_map(self) -> AlbedoMap:
         return AlbedoMap(self.head.topology, self._albedo_size)
 
+    def write_official(self, folder: Path, name: str, photo: Photo, face: Face) -> None:
+        """``<name>.mat`` and ``<name>_mesh.obj``, as the original leaves them. Raises OutputError."""
+        from likeness.methods.deep3d.outputs import write_official
+
+        write_official(folder, name, photo, face)
+
 
 def official_five(landmarks: Landmarks) -> Float[np.ndarray, "5 2"]:
     """The five points as Deep3D counts pixels: by their centres, y down. Eyes are the means of their corners."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, cast, get_args
 
 import numpy as np
@@ -121,6 +122,12 @@ class FaceScapeMethod:
         points = [self._fit_points(photo, found) for photo, found in zip(photos, landmarks, strict=True)]
         fits = fit_together(self._model, points)
         return [self._finish(*each) for each in zip(photos, landmarks, fits, strict=True)]
+
+    def write_official(self, folder: Path, name: str, photo: Photo, face: Face) -> None:
+        """The release's own files, and EXR maps and the detailed mesh beside them. Raises OutputError."""
+        from likeness.methods.facescape.outputs import write_outputs
+
+        write_outputs(folder, face, base=name)
 
     def _fit_points(self, photo: Photo, landmarks: Landmarks) -> Float[np.ndarray, "68 2"]:
         points = to_ibug68(landmarks.points[:, :2], landmarks.convention).astype(np.float64)
