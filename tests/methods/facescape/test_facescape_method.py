@@ -19,7 +19,15 @@ from likeness.methods.facescape.blending import activations, mask_strengths
 from likeness.methods.facescape.displacement import REACH_MM, STEP_MM
 from likeness.methods.facescape.energies import total_energy
 from likeness.methods.facescape.files import read_deforming_maps
-from likeness.methods.facescape.fit import LandmarkEnergy, _starts, fit_landmarks, fit_together, rotation_rows
+from likeness.methods.facescape.fit import (
+    LandmarkCore,
+    LandmarkEnergy,
+    _starts,
+    fit_landmarks,
+    fit_together,
+    rotation_derivative,
+    rotation_rows,
+)
 from likeness.methods.facescape.following import KEY_WEIGHTS, OUTPUTS, detail_maps
 from likeness.methods.facescape.key_expressions import authored_weights, read_weights
 from likeness.methods.facescape.method import FaceScapeMethod, Networks
@@ -126,8 +134,9 @@ def test_our_fit_reaches_an_energy_no_worse(tiny_model, landmarks):
 
 def test_gradient_of_the_energy(tiny_model, landmarks):
     points = to_fit_space(landmarks.points, HEIGHT)
-    starts, scale = _starts(tiny_model, points)
-    energy = LandmarkEnergy(tiny_model, tiny_model.start_landmarks, points, scale)
+    core = LandmarkCore.of(tiny_model, tiny_model.start_landmarks)
+    starts, scale = _starts(tiny_model, core, points)
+    energy = LandmarkEnergy(tiny_model, core, points, scale)
     x = (starts + 0.01).requires_grad_(True)
     energy.value(x).sum().backward()
     assert x.grad is not None
@@ -136,8 +145,8 @@ def test_gradient_of_the_energy(tiny_model, landmarks):
 
 def test_derivative_of_a_rotation():
     vectors = torch.tensor([[0.3, -0.5, 0.2], [0.0, 0.0, 1e-5]], dtype=torch.float64)
-    _, turning = rotation_rows(vectors)
-    jacobian = torch.func.vmap(torch.func.jacrev(lambda r: rotation_rows(r[None])[0][0]))(vectors)
+    turning = rotation_derivative(vectors, rotation_rows(vectors))
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda r: rotation_rows(r[None])[0]))(vectors)
     torch.testing.assert_close(turning, jacobian.movedim(-1, 2), atol=1e-6, rtol=1e-6)
 
 

@@ -28,8 +28,9 @@ from likeness.methods.facescape.pose import Pose
 from likeness.solve import levenberg_marquardt
 
 MAX_ROUNDS = 6
-_N_KEPT = 3  # starts that go on after the first round
-_MAX_ITERATIONS = 8  # of the solver in a round
+# All starts take a few iterations; the best few of them the first round, and the best of those all others.
+_SCREENING, _N_SCREENED, _MAX_ITERATIONS, _N_KEPT = 2, 4, 5, 3
+_TOLERANCE = 1e-4
 _SHARED_ROUNDS = 3
 _N_POSE = 6  # scale and translation over the last round's scale; rotation vector
 
@@ -50,24 +51,28 @@ class Fit:
 
 
 def fit_landmarks(model: LandmarkModel, landmarks: Float[np.ndarray, "68 2"]) -> Fit:
-    """Fit to 68 landmarks in fit image space (y up): descent and sliding contour in turns, until the contour
-    rests.
-    """
-    vertices, fit = model.start_landmarks, None
+    """Fit to 68 landmarks in fit image space (y up): descent and sliding contour in turns, until the contour rests."""
     with _one_thread():
-        x, scale = _starts(model, landmarks)
+        core = LandmarkCore.of(model, model.start_landmarks)
+        x, scale = _starts(model, core, landmarks)
+        x = _descend(LandmarkEnergy(model, core, landmarks, scale), x, _SCREENING, _N_SCREENED)
         for _ in range(MAX_ROUNDS):
-            energy = LandmarkEnergy(model, vertices, landmarks, scale)
-            solution = levenberg_marquardt(energy, x, max_iterations=_MAX_ITERATIONS, tolerance=1e-7)
-            x = solution.x[solution.objective.argsort()[:_N_KEPT]]
-            fit = _evaluated(model, unpack(x[0], scale, model), vertices, landmarks)
-            x[:, :3] *= scale / fit.pose.scale
-            scale = fit.pose.scale
-            vertices = model.slide_contour(vertices, fit.pose.project, model.positions(fit.factors, fit.expression))
-            if (vertices == fit.vertices).all():
+            x = _descend(LandmarkEnergy(model, core, landmarks, scale), x, _MAX_ITERATIONS, _N_KEPT)
+            unknowns = unpack(x[0], scale, model)
+            pose, factors, expression = unknowns
+            x[:, :3] *= scale / pose.scale
+            scale, fitted = pose.scale, core.vertices
+            vertices = model.slide_contour(fitted, pose.project, model.positions(factors, expression))
+            if (vertices == fitted).all():
                 break
-    assert fit is not None
-    return fit
+            core = core.moved_to(model, vertices)
+    return _evaluated(model, unknowns, fitted, landmarks)  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+def _descend(energy: LandmarkEnergy, x: Float[Tensor, "B P"], n_iterations: int, n_kept: int) -> Float[Tensor, "K P"]:
+    """The best few of the batch after some iterations, best first."""
+    solution = levenberg_marquardt(energy, x, max_iterations=n_iterations, tolerance=_TOLERANCE)
+    return solution.x[solution.objective.argsort()[:n_kept]]
 
 
 def _evaluated(
@@ -107,7 +112,7 @@ def _refit(model: LandmarkModel, fit: Fit, factors: Float[np.ndarray, " K"]) -> 
     standard = (factors - model.identity_mean) / np.sqrt(model.identity_variance)
     known = np.concatenate([[1.0], fit.pose.translation / fit.pose.scale, fit.pose.rotation, standard, fit.expression])
     with _one_thread():
-        energy = LandmarkEnergy(model, fit.vertices, fit.landmarks, fit.pose.scale)
+        energy = LandmarkEnergy(model, LandmarkCore.of(model, fit.vertices), fit.landmarks, fit.pose.scale)
         held = slice(_N_POSE, _N_POSE + len(standard))
         energy.lower[held] = energy.upper[held] = torch.from_numpy(standard)
         x = levenberg_marquardt(energy, torch.from_numpy(known)[None], max_iterations=_MAX_ITERATIONS).x[0]
@@ -138,6 +143,32 @@ def unpack(x: Float[Tensor, " P"], scale: float, model: LandmarkModel) -> tuple[
     return pose, factors, values[_N_POSE + n_identity :].copy()
 
 
+@dataclass(frozen=True, eq=False)
+class LandmarkCore:
+    """The bilinear core at 68 ``vertices``, so that points = Σ (1, z)_k (1, x)_j core_kj: identity in standard
+    deviations with the mean as one more factor, expressions as offsets from neutral.
+    """
+
+    vertices: Int[np.ndarray, " 68"]
+    values: Float[Tensor, "K1 52 68 3"]
+
+    @classmethod
+    def of(cls, model: LandmarkModel, vertices: Int[np.ndarray, " 68"]) -> LandmarkCore:
+        basis = torch.from_numpy(model.landmark_basis(vertices))
+        deviation = torch.from_numpy(np.sqrt(model.identity_variance))
+        mean = torch.einsum("k,kjnc->jnc", torch.from_numpy(model.identity_mean), basis)[None]
+        shapes = torch.cat([mean, basis * deviation[:, None, None, None]])
+        shapes[:, 1:] -= shapes[:, :1].clone()
+        return cls(vertices, shapes)
+
+    def moved_to(self, model: LandmarkModel, vertices: Int[np.ndarray, " 68"]) -> LandmarkCore:
+        """The core at other vertices, of which most are the same."""
+        changed = np.flatnonzero(vertices != self.vertices)
+        values = self.values.clone()
+        values[:, :, changed] = LandmarkCore.of(model, vertices[changed]).values
+        return LandmarkCore(vertices, values)
+
+
 class LandmarkEnergy:
     """The energy of a batch of unknowns, and its Gauss–Newton model: a `likeness.solve.Objective`.
 
@@ -148,18 +179,13 @@ class LandmarkEnergy:
     def __init__(
         self,
         model: LandmarkModel,
-        vertices: Int[np.ndarray, " 68"],
+        core: LandmarkCore,
         landmarks: Float[np.ndarray, "68 2"],
         scale: float,
     ) -> None:
-        basis = torch.from_numpy(model.landmark_basis(vertices))
-        deviation = torch.from_numpy(np.sqrt(model.identity_variance))
-        self._n_identity = len(deviation)
+        self._n_identity = len(model.identity_mean)
         self._landmarks = torch.from_numpy(landmarks) / scale
-        # Identity in standard deviations with the mean as one more factor; the expression axis as neutral and offsets.
-        mean = torch.einsum("k,kjnc->jnc", torch.from_numpy(model.identity_mean), basis)[None]
-        shapes = torch.cat([mean, basis * deviation[:, None, None, None]])
-        self._core = torch.cat([shapes[:, :1], shapes[:, 1:] - shapes[:, :1]], 1)
+        self._core = core.values
         prior = model.prior
         self._means, self._cholesky = torch.from_numpy(prior.means), torch.from_numpy(prior.cholesky)
         self._precisions = self._cholesky @ self._cholesky.mT
@@ -172,7 +198,7 @@ class LandmarkEnergy:
     def value(self, x: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
         standard, weights = self._split(x)
         points = torch.einsum("bk,bj,kjnc->bnc", with_one(standard), with_one(weights), self._core)
-        data = self._residuals(x, points).square().sum((-2, -1))
+        data = self._residuals(x, points @ rotation_rows(x[:, 3:6]).mT).square().sum((-2, -1))
         return data + standard.square().sum(-1) - self._log_components(weights)[0].logsumexp(-1)
 
     def normal_equations(self, x: Float[Tensor, "B P"]) -> tuple[Float[Tensor, "B P P"], Float[Tensor, "B P"]]:
@@ -193,25 +219,25 @@ class LandmarkEnergy:
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x[:, _N_POSE : _N_POSE + self._n_identity], x[:, _N_POSE + self._n_identity :]
 
-    def _residuals(self, x: Tensor, points: Tensor) -> Float[Tensor, "B 68 2"]:
-        rotation = rotation_rows(x[:, 3:6])[0]
-        return x[:, :1, None] * (points @ rotation.mT) + x[:, None, 1:3] - self._landmarks
+    def _residuals(self, x: Tensor, turned: Float[Tensor, "B 68 2"]) -> Float[Tensor, "B 68 2"]:
+        return x[:, :1, None] * turned + x[:, None, 1:3] - self._landmarks
 
     def _linearised(self, x: Tensor, standard: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         by_identity = torch.einsum("bj,kjnc->bknc", with_one(weights), self._core)
         by_weight = torch.einsum("bk,kjnc->bjnc", with_one(standard), self._core)
         points = torch.einsum("bk,bknc->bnc", with_one(standard), by_identity)
-        rotation, turning = rotation_rows(x[:, 3:6])
+        rotation = rotation_rows(x[:, 3:6])
+        turned, turning = points @ rotation.mT, rotation_derivative(x[:, 3:6], rotation)
         size = x[:, 0, None, None, None]
         shift = torch.eye(2, dtype=x.dtype).expand(len(x), points.shape[1], 2, 2)
         columns = [
-            (points @ rotation.mT)[..., None],
+            turned[..., None],
             shift,
             torch.einsum("brdc,bnc->bnrd", size * turning, points),
             torch.einsum("brc,bknc->bnrk", size[..., 0] * rotation, by_identity[:, 1:]),
             torch.einsum("brc,bjnc->bnrj", size[..., 0] * rotation, by_weight[:, 1:]),
         ]
-        return self._residuals(x, points).flatten(1), torch.cat(columns, -1).flatten(1, 2)
+        return self._residuals(x, turned).flatten(1), torch.cat(columns, -1).flatten(1, 2)
 
     def _log_components(self, weights: Tensor) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M 51"]]:
         """log π_k p_k(x), and Λ_k (x − μ_k)."""
@@ -225,19 +251,24 @@ def with_one(values: Float[Tensor, "B N"]) -> Float[Tensor, "B N1"]:
     return torch.cat([torch.ones_like(values[:, :1]), values], -1)
 
 
-def rotation_rows(vectors: Float[Tensor, "B 3"]) -> tuple[Float[Tensor, "B 2 3"], Float[Tensor, "B 2 3 3"]]:
-    """The first two rows of R(r), and their derivatives D, where d(R X)_row / d r_d = Σ_c D[row, d, c] X_c.
+def rotation_rows(vectors: Float[Tensor, "B 3"]) -> Float[Tensor, "B 2 3"]:
+    """The first two rows of R(r), by Rodrigues' formula."""
+    angle = vectors.norm(dim=-1)[:, None, None].clamp_min(1e-8)
+    cross = cross_matrix(vectors)
+    rows = torch.eye(3, dtype=vectors.dtype)[:2]
+    return rows + (angle.sin() / angle) * cross[:, :2] + ((1 - angle.cos()) / angle**2) * (cross[:, :2] @ cross)
 
-    d(R X)/dr = −R [X]ₓ J(r) with the right Jacobian J of the rotation group.
+
+def rotation_derivative(vectors: Float[Tensor, "B 3"], rows: Float[Tensor, "B 2 3"]) -> Float[Tensor, "B 2 3 3"]:
+    """D of those rows, where d(R X)_row / d r_d = Σ_c D[row, d, c] X_c.
+
+    d(R X)/dr = −R [X]ₓ J(r) with the right Jacobian J of the rotation group, and −[X]ₓ J e_d = [J e_d]ₓ X.
     """
     angle = vectors.norm(dim=-1)[:, None, None].clamp_min(1e-8)
     cross = cross_matrix(vectors)
-    eye = torch.eye(3, dtype=vectors.dtype)
-    rotation = eye + angle.sin() / angle * cross + (1 - angle.cos()) / angle**2 * cross @ cross
-    right = eye - (1 - angle.cos()) / angle**2 * cross + (angle - angle.sin()) / angle**3 * cross @ cross
-    # −R [X]ₓ J e_d = R [J e_d]ₓ X: a matrix for each component d of r.
-    turning = torch.einsum("brc,bdcx->brdx", rotation[:, :2], cross_matrix(right.mT))
-    return rotation[:, :2], turning
+    right = torch.eye(3, dtype=vectors.dtype) - ((1 - angle.cos()) / angle**2) * cross
+    right = right + ((angle - angle.sin()) / angle**3) * (cross @ cross)
+    return torch.einsum("brc,bdcx->brdx", rows, cross_matrix(right.mT))
 
 
 def cross_matrix(vectors: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
@@ -248,13 +279,14 @@ def cross_matrix(vectors: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
     return torch.stack(rows, -2)
 
 
-def _starts(model: LandmarkModel, landmarks: Float[np.ndarray, "68 2"]) -> tuple[Float[Tensor, "B P"], float]:
+def _starts(
+    model: LandmarkModel, core: LandmarkCore, landmarks: Float[np.ndarray, "68 2"]
+) -> tuple[Float[Tensor, "B P"], float]:
     """The mean face in the landmarks' best affine view, with no expression and with each component's mean; the view's
     scale.
     """
     neutral = np.zeros((1, model.prior.means.shape[1]))
-    points = model.positions(model.identity_mean, neutral[0])
-    pose = affine_view(points[np.searchsorted(model.candidates, model.start_landmarks)], landmarks)
+    pose = affine_view(core.values[0, 0].numpy(), landmarks)
     known = np.concatenate([[1.0], pose.translation / pose.scale, pose.rotation, np.zeros(len(model.identity_mean))])
     weights = np.concatenate([neutral, model.prior.means.clip(0, 1)])
     starts = np.concatenate([np.broadcast_to(known, (len(weights), len(known))), weights], 1)
