@@ -4,10 +4,9 @@ Minimises, for every problem of a batch at once and each with its own damping,
 
     f(x) = sum_g w_g rho(|r_g(x)|^2) + (x - m)^T P (x - m)    subject to  lower <= x <= upper,
 
-where the residual vector is cut into groups g of equal size (two for an image point). The step solves the damped
-Gauss–Newton system restricted to the free variables: those not held at a bound by the gradient (projected Newton,
-Bertsekas 1982); the trial point is clipped to the box, and accepted when f falls (Marquardt 1963; damping by
-Nielsen 1999).
+where the residual vector is cut into groups g of equal size (two for an image point). The step minimises the damped
+Gauss–Newton model within the box by an active set (in the spirit of projected Newton, Bertsekas 1982), and is accepted
+when f falls (Marquardt 1963; damping by Nielsen 1999).
 """
 
 from __future__ import annotations
@@ -127,10 +126,10 @@ def levenberg_marquardt(
     mu = x.new_full((len(x),), damping)
     growth = x.new_full((len(x),), 2.0)
     converged = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    hessian, gradient = problem.normal_equations(x)
     n_iterations = 0
     while n_iterations < max_iterations and not bool(converged.all()):
         n_iterations += 1
-        hessian, gradient = problem.normal_equations(x)
         step, solved = _damped_step(problem, x, hessian, gradient, mu)
         trial = _clip(x + step, problem)
         moved = trial - x
@@ -147,6 +146,8 @@ def levenberg_marquardt(
         x = torch.where(accept[:, None], trial, x)
         objective = torch.where(accept, trial_objective, objective)
         converged = converged | small
+        if bool((accept & ~converged).any()):
+            hessian, gradient = problem.normal_equations(x)
     return Solution(x, objective, converged, n_iterations)
 
 
@@ -174,20 +175,40 @@ def _forward_mode(residuals: Residuals) -> Linearised:
 
 
 def _damped_step(problem: Objective, x: Tensor, hessian: Tensor, gradient: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
-    """The step (B, P), and whether its system could be factorised (B)."""
-    held = torch.zeros_like(x, dtype=torch.bool)
-    if problem.lower is not None:
-        held |= (x <= problem.lower.to(x)) & (gradient > 0)
-    if problem.upper is not None:
-        held |= (x >= problem.upper.to(x)) & (gradient < 0)
-    free = (~held).to(x.dtype)
-    diagonal = hessian.diagonal(dim1=-2, dim2=-1)
-    system = hessian * free[:, :, None] * free[:, None, :]
+    """The step (B, P) that minimises the damped quadratic model in the box, nearly; and whether it could be solved (B).
+
+    Variables that the gradient holds at a bound stay there. Others that the step would carry over a bound stop at it,
+    and the rest is solved again, knowing that; a few rounds settle it.
+    """
+    lower, upper = _box(problem, x)
+    held = ((x <= lower) & (gradient > 0)) | ((x >= upper) & (gradient < 0))
+    step = torch.zeros_like(x)
+    solved = torch.ones_like(x[:, 0], dtype=torch.bool)
     # Marquardt's scaling, with a floor so that a parameter nothing depends on keeps the system regular.
-    scale = mu[:, None] * diagonal.clamp_min(1e-9) + 1e-12
-    system = system + torch.diag_embed(scale * free + (1 - free))
-    factor, info = torch.linalg.cholesky_ex(system)
-    step = torch.cholesky_solve(-(gradient * free)[..., None], factor)[..., 0]
-    # A failed factorisation (rounding) is answered by no step; the growing damping mends it in the next round.
-    solved = (info == 0) & torch.isfinite(step).all(-1)
-    return torch.where(solved[:, None], step, torch.zeros_like(step)), solved
+    damped = hessian + torch.diag_embed(mu[:, None] * hessian.diagonal(dim1=-2, dim2=-1).clamp_min(1e-9) + 1e-12)
+    for _ in range(_BOX_ROUNDS):
+        free = (~held).to(x.dtype)
+        given = torch.where(held, step, torch.zeros_like(step))
+        target = -(gradient + (damped @ given[..., None])[..., 0]) * free
+        system = damped * free[:, :, None] * free[:, None, :] + torch.diag_embed(1 - free)
+        factor, info = torch.linalg.cholesky_ex(system)
+        step = given + torch.cholesky_solve(target[..., None], factor)[..., 0] * free
+        # A failed factorisation (rounding) is answered by no step; the growing damping mends it in the next round.
+        solved = (info == 0) & torch.isfinite(step).all(-1)
+        step = torch.where(solved[:, None], step, torch.zeros_like(step))
+        over = ((x + step < lower) | (x + step > upper)) & ~held
+        if not bool(over.any()):
+            break
+        step = torch.where(over, torch.minimum(torch.maximum(x + step, lower), upper) - x, step)
+        held = held | over
+    return step, solved
+
+
+# Rounds of stopping variables at their bounds within one step; what is left over is clipped by the caller.
+_BOX_ROUNDS = 5
+
+
+def _box(problem: Objective, x: Tensor) -> tuple[Tensor, Tensor]:
+    lower = x.new_tensor(-torch.inf) if problem.lower is None else problem.lower.to(x)
+    upper = x.new_tensor(torch.inf) if problem.upper is None else problem.upper.to(x)
+    return lower.expand_as(x), upper.expand_as(x)
