@@ -132,7 +132,7 @@ def test_official_box_from_landmarks_holds_them():
     assert top < landmarks[:, 1].min() and bottom >= landmarks[:, 1].max()
 
 
-@pytest.mark.parametrize("box", [(5, 5, 5, 9), (9, 5, 3, 9), (float("nan"), 0, 1, 1)])
+@pytest.mark.parametrize("box", [(5.0, 5.0, 5.0, 9.0), (9.0, 5.0, 3.0, 9.0), (float("nan"), 0.0, 1.0, 1.0)])
 def test_a_box_without_area_is_refused(box):
     with pytest.raises(InputError):
         square_from_box(box)

@@ -87,7 +87,7 @@ def test_gradient_to_the_sampled_map():
         maps = torch.from_numpy(file["grad_in"][image : image + 1]).requires_grad_()
         empty = torch.zeros(0, dtype=torch.int64)
         table = UVTable(
-            12, empty, empty[:, None], torch.zeros(0, 3), torch.from_numpy(file["gs_grid"][image : image + 1])
+            12, empty, empty.view(0, 3), torch.zeros(0, 3), torch.from_numpy(file["gs_grid"][image : image + 1])
         )
         table.gather(maps)[0].backward(torch.from_numpy(file["gs_w"][image, ..., 0]).T)
         assert maps.grad is not None

@@ -37,7 +37,7 @@ class Backbone(nn.Module):
             self.block6 = nn.Sequential(_unit(512, 512, stride=2), _unit(512, 512))
             self.stages.append("block6")
 
-    def forward(self, photos: Float[Tensor, "B 3 256 256"]) -> list[Float[Tensor, "B C H W"]]:
+    def forward(self, photos: Float[Tensor, "B 3 256 256"]) -> list[Float[Tensor, "B _ _ _"]]:
         features = []
         x = photos
         for name in self.stages:
@@ -61,7 +61,7 @@ class ResidualBlock(nn.Module):
         else:
             self.downsample = nn.Identity()
 
-    def forward(self, x: Float[Tensor, "B I H W"]) -> Float[Tensor, "B O H W"]:
+    def forward(self, x: Float[Tensor, "B I H W"]) -> Float[Tensor, "B O h w"]:
         inner = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(inner)) + self.downsample(x))
 

@@ -33,7 +33,7 @@ class Generators:
     ``albedo_gates``. With the neutral face they are the person's rig."""
 
     weights: Float[Tensor, " 1280"] | None = None
-    gates: tuple[Float[Tensor, "160 S S"], ...] = ()
+    gates: tuple[Float[Tensor, "160 _ _"], ...] = ()
     albedo_gates: Float[Tensor, "96 128 128"] | None = None
 
     def detach(self) -> Generators:
@@ -62,7 +62,7 @@ class Level:
     base: Base
     identity_features: Float[Tensor, "1 32 S S"]
     expression_features: Float[Tensor, "1 32 S S"]
-    albedo_features: Float[Tensor, "1 16 S S"]
+    albedo_features: Float[Tensor, "1 16 A A"]
     vector: Float[Tensor, "1 512"] | None
 
     def neutral_displacement(self, identity: Float[Tensor, "1 80"]) -> Float[Tensor, "N 3"]:

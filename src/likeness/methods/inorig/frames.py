@@ -179,7 +179,10 @@ def _restricted(rig: NeuralRig, vertices: Int[Tensor, " K"]) -> NeuralRig:
     tables = {size: replace(table, grid=table.grid[:, vertices]) for size, table in template.tables.items()}
     basis = template.expression_basis.unflatten(0, (-1, 3))[vertices].flatten(0, 1)
     return replace(
-        rig, neutral=rig.neutral[vertices], template=replace(template, expression_basis=basis, tables=tables)
+        rig,
+        neutral=rig.neutral[vertices],
+        base_albedo=rig.base_albedo[vertices],
+        template=replace(template, expression_basis=basis, tables=tables),
     )
 
 

@@ -46,7 +46,7 @@ def ambient_light(n_photos: int) -> Float[Tensor, "V 9 3"]:
 
 def solve_light(
     basis: Float[Tensor, "V N 9"],
-    albedo: Float[Tensor, "#V N 3"],
+    albedo: Float[Tensor, "... N 3"],
     colours: Float[Tensor, "V N 3"],
     visible: Bool[Tensor, "V N"],
     previous: Float[Tensor, "V 9 3"],

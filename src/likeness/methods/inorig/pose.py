@@ -29,7 +29,7 @@ def split_pose(
     return about_z @ (about_y @ about_x), pose[:, 3] * _SCALE + _SCALE_OFFSET, pose[:, 4:] * _SHIFT
 
 
-def pose_vertices(pose: Float[Tensor, "V 6"], vertices: Float[Tensor, "#V N 3"]) -> Float[Tensor, "V N 3"]:
+def pose_vertices(pose: Float[Tensor, "#V 6"], vertices: Float[Tensor, "#V N 3"]) -> Float[Tensor, "V N 3"]:
     """Object space (µm) → crop frame (px)."""
     rotation, scale, shift = split_pose(pose)
     moved = (vertices * scale[:, None, None]) @ rotation.mT

@@ -28,7 +28,7 @@ class FeaturePyramid(nn.Module):
         for k, width in enumerate(finer):
             self.add_module(f"layer{k}", PyramidLayer(width, has_output=k >= len(finer) - 3))
 
-    def forward(self, features: Sequence[Float[Tensor, "B C H W"]]) -> list[Float[Tensor, "B 64 h w"]]:
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> list[Float[Tensor, "B 64 _ _"]]:
         """Backbone features from fine to coarse, beginning at 128² → outputs at 32², 64² and 128²."""
         *finer, top = features
         carried = self.coarsest_conv(top)

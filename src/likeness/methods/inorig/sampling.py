@@ -32,7 +32,7 @@ class Maps:
         return cls(maps.permute(0, 2, 3, 1).contiguous())
 
     @cached_property
-    def slopes(self) -> Float[Tensor, "V h w 2C"]:
+    def slopes(self) -> Float[Tensor, "V h w C2"]:
         """Central differences per pixel along x, then along y; at the border those of the neighbour."""
         return central_differences(self.values)
 
@@ -60,7 +60,7 @@ class Maps:
         return (2 * points / (CROP_SIZE - 1) - 1 + 1) / 2 * points.new_tensor([width - 1, height - 1])
 
 
-def central_differences(values: Float[Tensor, "V h w C"]) -> Float[Tensor, "V h w 2C"]:
+def central_differences(values: Float[Tensor, "V h w C"]) -> Float[Tensor, "V h w C2"]:
     """Half the difference of the next and the previous pixel along x, then along y."""
     inner_x = (values[:, :, 2:] - values[:, :, :-2]) / 2
     inner_y = (values[:, 2:] - values[:, :-2]) / 2

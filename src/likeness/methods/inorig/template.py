@@ -33,7 +33,7 @@ class Template:
 
     mean: Float[Tensor, "V 3"]
     shape_basis: Float[Tensor, "V3 80"]
-    expression_basis: Float[Tensor, "V3 32"]
+    expression_basis: Float[Tensor, "E3 32"]
     albedo: Float[Tensor, "V 3"]
     triangles: Int[Tensor, "T 3"]
     vertex_triangles: Int[Tensor, "V N"]

@@ -42,7 +42,7 @@ class UVTable:
         ]
         return torch.stack(maps).unflatten(-1, (self.size, self.size))
 
-    def gather(self, maps: Float[Tensor, "B C S S"]) -> Float[Tensor, "B V C"]:
+    def gather(self, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B V C"]:
         """Maps → values at every mesh vertex, bilinear, zero outside the map."""
         grid = self.grid.expand(len(maps), -1, -1, -1)
         return F.grid_sample(maps, grid, align_corners=True)[..., 0].mT
