@@ -25,7 +25,7 @@ demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python examples/01_reconstruct/01_sample_photo.py demo
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m ruff check .

@@ -137,6 +137,23 @@ def transfer(context, source, expressions, out, method, device, formats) -> None
         context.exit(1)
 
 
+@main.command()
+@click.argument("video", type=click.Path(path_type=Path))
+@click.option("--rig", required=True, type=click.Path(path_type=Path), help="A Face made with --method inorig.")
+@click.option("--target", type=click.Path(path_type=Path), help="Another such Face that wears the same motion.")
+@_OUT
+@_DEVICE
+@_COMPAT
+@click.option("--weights", type=click.Choice(["best", "robust"]), default="best", show_default=True)
+def track(video, rig, target, out, device, compat, weights) -> None:
+    """Drive a person's rig by VIDEO: its motion, and clips that show it."""
+    from likeness.methods.inorig.method import InorigMethod
+    from likeness.track_runs import track_video
+
+    method = InorigMethod(device=device, weights=weights, compat=compat or "default")
+    track_video(video, rig, out, method=method, target=target, report=lambda line: click.echo(line))
+
+
 @main.group(invoke_without_command=True)
 @click.option("--method", default=None, help="Only the files of one method.")
 @click.pass_context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -87,6 +88,7 @@ class InorigMethod:
         self.network = network.to(self.device)
         self.template: Template = build_template(model).to(self.device)
         self.topology: Topology = topology_of(self.template, model.uv)
+        self._person: Person | None = None
 
     def reconstruct(self, photo: Photo, landmarks: Landmarks) -> Face:
         """A rig from a single photo: what it does not show is the networks' guess."""
@@ -115,7 +117,23 @@ class InorigMethod:
             face_of(rig, blendshapes, head, view, detected=detected, landmarks=seen)
             for view, detected, seen in zip(views, landmarks, points, strict=True)
         )
-        return Person(rig, blendshapes, head, views, tuple(faces))
+        self._person = Person(rig, blendshapes, head, views, tuple(faces))
+        return self._person
+
+    def write_official(self, folder: Path, name: str, photo: Photo, face: Face) -> None:
+        """The demo's meshes and pictures of one photo.
+
+        For a Face of the latest person only, since they show what was solved and not what a Face keeps. Raises
+        InputError for another, OutputError.
+        """
+        from likeness.methods.inorig.outputs import write_meshes, write_pictures
+
+        person = self._person
+        if person is None or not any(face is own for own in person.faces):
+            raise InputError(f"{photo.name}: the original's files are written only right after its reconstruction.")
+        view = next(view for view, own in zip(person.views, person.faces, strict=True) if own is face)
+        write_meshes(folder, person, view)
+        write_pictures(folder, person, view)
 
     def rig(self, face: Face) -> NeuralRig:
         """The neural rig inside a Face. Raises InputError when it has none or one of another checkpoint."""
