@@ -56,11 +56,14 @@ def output_to_mm(output: Float[Tensor, "H W"], size: int = SIZE) -> Float[Tensor
     scale = size / SIZE
     rows, columns = (slice(round(s.start * scale), round(s.stop * scale)) for s in (ROWS, COLUMNS))
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    # 2 p/65536 with p = 65535 (t + 1)/2: the half step that the release's 32767 lacks is left out.
     small = interpolate(
-        output[None, None].float(), size=(height, width), mode="bilinear", align_corners=False, antialias=True
+        output[None, None].float().cpu(),
+        size=(height, width),
+        mode="bilinear",
+        align_corners=False,
+        antialias=height < len(output),
     )
-    canvas[rows, columns] = small[0, 0] * REACH_MM
+    canvas[rows, columns] = ((small[0, 0] + 1) / 2 * 65535 - ZERO) * STEP_MM
     return canvas
 
 

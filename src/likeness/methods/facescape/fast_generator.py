@@ -23,7 +23,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad
-from torch.utils.mkldnn import to_mkldnn
 
 from likeness.methods.facescape.generator import DisplacementGenerator, ResidualBlock
 
@@ -222,10 +221,13 @@ def _prepared(weight: Float[Tensor, "O I 1 1"]) -> Filter:
     weight = weight.contiguous()
     if not torch.backends.mkldnn.is_available():
         return lambda x: conv2d(x, weight)
-    layer = nn.utils.skip_init(nn.Conv2d, weight.shape[1], weight.shape[0], 1, bias=False).requires_grad_(False)
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    packed = to_mkldnn(layer)
-    return lambda x: packed(x.to_mkldnn()).to_dense()
+    # `torch.utils.mkldnn` packs by the same two operators, but compiles a module for each of the 648 filters.
+    packed = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight.to_mkldnn(), [0, 0], [1, 1], [1, 1], 1)
+
+    def convolve(x: Tensor) -> Tensor:
+        return torch.ops.aten.mkldnn_convolution(x.to_mkldnn(), packed, None, [0, 0], [1, 1], [1, 1], 1).to_dense()
+
+    return convolve
 
 
 def winograd_convolution(
