@@ -1,4 +1,4 @@
-"""A rig driven by a video file, from the Face on disk to motion and clips; with a made-up model and stand-in weights."""
+"""A rig driven by a video file, from a Face on disk to motion and clips: a made-up model, stand-in weights."""
 
 import numpy as np
 import pytest
