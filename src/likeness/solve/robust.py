@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 
+@runtime_checkable
 class Robust(Protocol):
     """A loss rho of the squared residual norm s = |r|^2, with rho(s) ~ s near zero."""
 

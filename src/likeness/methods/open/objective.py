@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likeness.methods.open.landmark_model import LandmarkModel
-from likeness.solve import GemanMcClure
+from likeness.solve import Robust
 
 POSE = 7
 """Rotation 3, position 2, log scale 1, log distance 1."""
@@ -77,7 +77,7 @@ class LandmarkObjective:
     seen: Observations
     start: Start
     prior: Prior
-    robust: GemanMcClure
+    robust: Robust
     lower: Float[Tensor, " P"] = field(init=False)
     upper: Float[Tensor, " P"] = field(init=False)
 
