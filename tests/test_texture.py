@@ -18,7 +18,7 @@ def test_holes_are_filled_from_their_surroundings_and_the_known_stays():
     filled = fill_holes(image, weight)
     torch.testing.assert_close(filled[:, weight == 1], image[:, weight == 1])
     hole = filled[:, weight == 0]
-    assert 0 <= hole.min() and hole.max() <= 1
+    assert hole.min() >= 0 and hole.max() <= 1
     assert abs(float(hole.mean()) - 0.5) < 0.1
 
 
@@ -52,7 +52,7 @@ def test_what_the_camera_sees_comes_back_in_the_chart(yaw):
     y, x = np.mgrid[:400, :400]
     photo = np.stack([x * 255 // 400, y * 255 // 400, np.full_like(x, 128)], -1).astype(np.uint8)
     albedo = albedo_from_photo(face, photo, size=256)
-    assert albedo.shape == (3, 256, 256) and 0 <= albedo.min() and albedo.max() <= 1
+    assert albedo.shape == (3, 256, 256) and albedo.min() >= 0 and albedo.max() <= 1
     # The tip of the nose is seen in both poses: its texel must have its pixel's colour.
     landmarks = face.landmarks("ibug68")
     tip = head.embeddings["ibug68"].corners[30, 0].item()

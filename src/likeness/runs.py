@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from likeness.api import Reconstruction, Reconstructor, reconstruct_each, reconstruct_person
 from likeness.atomic import atomic_folder
@@ -25,7 +26,7 @@ def reconstruct_photos(
     same_person: bool,
     device: Device,
     max_faces: int | None,
-    options: Mapping[str, object],
+    options: Mapping[str, Any],
     formats: Sequence[str],
     report: Report,
     complain: Complain,

@@ -66,10 +66,7 @@ def test_each_problem_of_a_batch_is_solved_as_if_alone():
     starts = torch.tensor([[-1.2, 1.0], [0.3, 2.0], [5.0, 5.0]], dtype=torch.float64)
     together = levenberg_marquardt(Problem(rosenbrock), starts, max_iterations=300, tolerance=1e-13).x
     alone = torch.cat(
-        [
-            levenberg_marquardt(Problem(rosenbrock), s[None], max_iterations=300, tolerance=1e-13).x
-            for s in starts
-        ]
+        [levenberg_marquardt(Problem(rosenbrock), s[None], max_iterations=300, tolerance=1e-13).x for s in starts]
     )
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 

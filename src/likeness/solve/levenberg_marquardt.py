@@ -165,8 +165,8 @@ def _forward_mode(residuals: Residuals) -> Linearised:
 
     def linearise(x: Tensor) -> tuple[Tensor, Tensor]:
         def push(tangent: Tensor) -> tuple[Tensor, Tensor]:
-            value, derivative = torch.func.jvp(residuals, (x,), (tangent.expand_as(x),))
-            return value, derivative
+            pushed = torch.func.jvp(residuals, (x,), (tangent.expand_as(x),))
+            return pushed[0], pushed[1]
 
         basis = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
         value, columns = torch.func.vmap(push, out_dims=(None, -1))(basis)  # pyright: ignore[reportArgumentType]
