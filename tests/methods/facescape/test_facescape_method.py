@@ -132,6 +132,15 @@ def test_our_fit_reaches_an_energy_no_worse(tiny_model, landmarks):
     assert ours.energy == pytest.approx(again)
 
 
+def test_a_photo_that_matches_badly_does_not_shrink_the_head(tiny_model, landmarks):
+    """A small head in a large picture bends more cheaply, which a joint fit would otherwise find out."""
+    rng = np.random.default_rng(3)
+    scrambled = to_fit_space(landmarks.points, HEIGHT) + rng.normal(0, 25, (68, 2))
+    fit = fit_landmarks(tiny_model, scrambled)
+    size = (fit.factors[0] - tiny_model.identity_mean[0]) / np.sqrt(tiny_model.identity_variance[0])
+    assert abs(size) <= 3 + 1e-9
+
+
 def test_gradient_of_the_energy(tiny_model, landmarks):
     points = to_fit_space(landmarks.points, HEIGHT)
     core = LandmarkCore.of(tiny_model, tiny_model.start_landmarks)
