@@ -3,8 +3,8 @@
     python benchmarks/bench_reconstruct.py [--rounds 20] [--threads 2]
 
 One run over the sample photo (a face of about 75 pixels in 512 x 512) and the same enlarged four times: detection, fit,
-texture, the whole call at both qualities, and the pictures of the result folder. Best and median of the rounds, taken in turn
-so that a busy moment hits every row alike.
+texture, the whole call at both qualities, and the pictures of the result folder. Best and median of the rounds, taken
+in turn so that a busy moment hits every row alike.
 """
 
 from __future__ import annotations
