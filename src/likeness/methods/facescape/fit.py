@@ -31,8 +31,9 @@ MAX_ROUNDS = 6
 # All starts take a few iterations; the best few of them the first round, and the best of those all others.
 _SCREENING, _N_SCREENED, _MAX_ITERATIONS, _N_KEPT = 2, 4, 5, 3
 _TOLERANCE = 1e-4
-# Factor 0 carries the mean head, and so its size, whose deviation is four in a hundred. Left free, a badly matched photo
-# makes it shrink the head twentyfold and enlarge the picture: all other factors then bend the face more at the same cost.
+# Factor 0 carries the mean head, and so its size, whose deviation is four in a hundred. Left free, a badly matched
+# photo makes it shrink the head twentyfold and enlarge the picture: all other factors then bend the face more at the
+# same cost.
 _MEAN_FACTOR_REACH = 3.0
 _SHARED_ROUNDS = 3
 _N_POSE = 6  # scale and translation over the last round's scale; rotation vector
