@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from likeness.methods.deca.files import Networks
-from likeness.methods.deca.networks import Bottleneck
+from likeness.methods.deca.networks import Bottleneck, ResNet50
+from likeness.methods.packed_resnet import PackedTrunk, has_onednn
 
 Precision = Literal["full", "bfloat16"]
 
@@ -21,13 +23,30 @@ class FastEncoder(nn.Module):
 
     def __init__(self, encoder: nn.Module, precision: Precision = "full") -> None:
         super().__init__()
-        self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self.trunk = _folded(encoder.get_submodule("encoder")).to(self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        trunk = encoder.get_submodule("encoder").eval()
+        on_cpu = next(trunk.parameters()).device.type == "cpu"
+        self.trunk: Callable[[Tensor], Tensor]
+        if on_cpu and has_onednn():
+            self.trunk = PackedTrunk(cast(ResNet50, trunk), cast(ResNet50, trunk).maxpool, dtype)
+        else:
+            self.trunk = _FoldedTrunk(trunk, dtype)
         self.layers = copy.deepcopy(encoder.get_submodule("layers"))
 
     def forward(self, images: Float[Tensor, "B 3 224 224"]) -> Float[Tensor, "B C"]:
-        images = images.to(self.dtype, memory_format=torch.channels_last)
-        return self.layers(self.trunk(images).float())
+        return self.layers(self.trunk(images))
+
+
+class _FoldedTrunk(nn.Module):
+    """For other devices: folded and channels-last."""
+
+    def __init__(self, trunk: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.inner = _folded(trunk).to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Float[Tensor, "B 3 224 224"]) -> Float[Tensor, "B 2048"]:
+        return self.inner(images.to(self.dtype, memory_format=torch.channels_last)).float()
 
 
 class FastDecoder(nn.Module):
