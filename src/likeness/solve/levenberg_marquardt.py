@@ -127,10 +127,12 @@ def levenberg_marquardt(
     mu = x.new_full((len(x),), damping)
     growth = x.new_full((len(x),), 2.0)
     converged = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    hessian, gradient = problem.normal_equations(x)
+    hessian = gradient = None
     n_iterations = 0
     while n_iterations < max_iterations and not bool(converged.all()):
         n_iterations += 1
+        if hessian is None or gradient is None:
+            hessian, gradient = problem.normal_equations(x)
         step, solved = _damped_step(problem, x, hessian, gradient, mu)
         trial = _clip(x + step, problem)
         moved = trial - x
@@ -147,8 +149,8 @@ def levenberg_marquardt(
         x = torch.where(accept[:, None], trial, x)
         objective = torch.where(accept, trial_objective, objective)
         converged = converged | small
-        if bool((accept & ~converged).any()):
-            hessian, gradient = problem.normal_equations(x)
+        if bool(accept.any()):
+            hessian = gradient = None
     return Solution(x, objective, converged, n_iterations)
 
 
