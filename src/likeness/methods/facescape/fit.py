@@ -189,7 +189,10 @@ class LandmarkEnergy:
     ) -> None:
         self._n_identity = len(model.identity_mean)
         self._landmarks = torch.from_numpy(landmarks) / scale
-        self._core = core.values
+        # Both layouts of the core, so that a contraction with either side is one matrix product.
+        self._sizes = core.values.shape
+        self._by_factor = core.values.flatten(1)
+        self._by_slot = core.values.transpose(0, 1).flatten(1)
         prior = model.prior
         self._means, self._cholesky = torch.from_numpy(prior.means), torch.from_numpy(prior.cholesky)
         self._precisions = self._cholesky @ self._cholesky.mT
@@ -202,7 +205,7 @@ class LandmarkEnergy:
 
     def value(self, x: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
         standard, weights = self._split(x)
-        points = torch.einsum("bk,bj,kjnc->bnc", with_one(standard), with_one(weights), self._core)
+        points = self._points(with_one(weights), self._slots(standard))
         data = self._residuals(x, points @ rotation_rows(x[:, 3:6]).mT).square().sum((-2, -1))
         return data + standard.square().sum(-1) - self._log_components(weights)[0].logsumexp(-1)
 
@@ -227,10 +230,19 @@ class LandmarkEnergy:
     def _residuals(self, x: Tensor, turned: Float[Tensor, "B 68 2"]) -> Float[Tensor, "B 68 2"]:
         return x[:, :1, None] * turned + x[:, None, 1:3] - self._landmarks
 
+    def _slots(self, standard: Float[Tensor, "B K"]) -> Float[Tensor, "B 52 68 3"]:
+        """The landmarks of neutral and of every expression's offset, for an identity."""
+        return (with_one(standard) @ self._by_factor).unflatten(1, self._sizes[1:])
+
+    @staticmethod
+    def _points(weights: Float[Tensor, "B 52"], slots: Float[Tensor, "B 52 68 3"]) -> Float[Tensor, "B 68 3"]:
+        return (weights[:, None] @ slots.flatten(2))[:, 0].unflatten(1, slots.shape[2:])
+
     def _linearised(self, x: Tensor, standard: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        by_identity = torch.einsum("bj,kjnc->bknc", with_one(weights), self._core)
-        by_weight = torch.einsum("bk,kjnc->bjnc", with_one(standard), self._core)
-        points = torch.einsum("bk,bknc->bnc", with_one(standard), by_identity)
+        n_factors, _, n_points, _ = self._sizes
+        by_identity = (with_one(weights) @ self._by_slot).unflatten(1, (n_factors, n_points, 3))
+        by_weight = self._slots(standard)
+        points = self._points(with_one(weights), by_weight)
         rotation = rotation_rows(x[:, 3:6])
         turned, turning = points @ rotation.mT, rotation_derivative(x[:, 3:6], rotation)
         size = x[:, 0, None, None, None]
@@ -247,7 +259,7 @@ class LandmarkEnergy:
     def _log_components(self, weights: Tensor) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M 51"]]:
         """log π_k p_k(x), and Λ_k (x − μ_k)."""
         difference = weights[:, None] - self._means
-        pulls = torch.einsum("bmi,mij->bmj", difference, self._precisions)
+        pulls = (difference.transpose(0, 1) @ self._precisions).transpose(0, 1)
         return self._log_scale - 0.5 * (difference * pulls).sum(-1), pulls
 
 
