@@ -133,6 +133,22 @@ def test_same_person_gives_one_identity(photo, tmp_path):
     assert not first.camera.rotation.equal(second.camera.rotation)
 
 
+def test_landmarks_of_the_user_stand_in_for_detection(result, photo, tmp_path, capsys):
+    record = json.loads((result / "landmarks.json").read_text())
+    points = np.array(record["ibug68"]["image"])
+    np.savetxt(tmp_path / "points.txt", points)
+    arguments = ["reconstruct", str(photo), "-o", str(tmp_path), "--formats", "landmarks,parameters"]
+    assert run([*arguments, "--landmarks", str(tmp_path / "points.txt")]) == 0
+    again = json.loads((tmp_path / "astronaut/landmarks.json").read_text())
+    assert again["detected"]["convention"] == "ibug68"
+    assert np.abs(np.array(again["ibug68"]["image"]) - points).mean() < 2
+    assert run([*arguments, str(photo.parent / "other.png"), "--landmarks", str(tmp_path / "points.txt")]) == 1
+    assert "one photo" in capsys.readouterr().err
+    np.savetxt(tmp_path / "few.txt", points[:7])
+    assert run([*arguments, "--landmarks", str(tmp_path / "few.txt")]) == 1
+    assert "holds 7 points" in capsys.readouterr().err
+
+
 def test_several_faces_get_numbered_folders(photo, tmp_path):
     picture = Image.open(photo).crop((120, 0, 330, 260))
     pair = Image.new("RGB", (520, 260), "gray")

@@ -57,12 +57,17 @@ _COMPAT = click.option(
 )
 @_COMPAT
 @click.option("--rig", is_flag=True, help="facescape: displacement maps of 20 key expressions from a neutral photo.")
+@click.option(
+    "--landmarks", type=click.Path(path_type=Path), default=None, help="Points of one photo (txt, pts, json, npy)."
+)
 @click.option("--max-faces", type=click.IntRange(1), default=None, help="At most so many faces a photo, largest first.")
 @click.option(
     "--formats", callback=_formats, default=_DEFAULT_FORMATS, show_default=True, help="What to write, comma-separated."
 )
 @click.pass_context
-def reconstruct(context, photos, out, method, same_person, device, quality, compat, rig, max_faces, formats) -> None:
+def reconstruct(
+    context, photos, out, method, same_person, device, quality, compat, rig, landmarks, max_faces, formats
+) -> None:
     """Make a riggable head of every face in PHOTOS (files, or folders of them)."""
     from likeness import runs
 
@@ -73,6 +78,7 @@ def reconstruct(context, photos, out, method, same_person, device, quality, comp
         same_person=same_person,
         device=device,
         max_faces=max_faces,
+        landmarks=landmarks,
         options=_method_options(quality=quality, compat=compat, rig=rig),
         formats=formats,
         report=lambda line: click.echo(line),

@@ -8,9 +8,10 @@ from typing import Any
 
 from likeness.api import Reconstruction, Reconstructor, reconstruct_each, reconstruct_person
 from likeness.atomic import atomic_folder
-from likeness.errors import LikenessError, OutputError
+from likeness.errors import InputError, LikenessError, OutputError
 from likeness.face import Face
 from likeness.images import find_photos
+from likeness.landmarks import Given
 from likeness.landmarks.sessions import Device
 from likeness.results import write_meshes, write_result
 
@@ -27,6 +28,7 @@ def reconstruct_photos(
     device: Device,
     max_faces: int | None,
     options: Mapping[str, Any],
+    landmarks: Path | None = None,
     formats: Sequence[str],
     report: Report,
     complain: Complain,
@@ -34,12 +36,14 @@ def reconstruct_photos(
 ) -> tuple[list[Path], int]:
     """Write a result folder for every face; return the folders and how many photos failed.
 
-    Raises OutputError at once when ``out`` cannot be written to, since no photo could then succeed.
+    ``landmarks`` is a file of points for a single photo, instead of detection. Raises OutputError at once when ``out``
+    cannot be written to, since no photo could then succeed.
     """
     paths = find_photos(photos)
+    detector = None if landmarks is None else _given(landmarks, paths)
     names = folder_names(paths)
     _make_folder(out)
-    reconstructor = Reconstructor(method=method, device=device, max_faces=max_faces, **options)
+    reconstructor = Reconstructor(method=method, device=device, max_faces=max_faces, detector=detector, **options)
     each = (reconstruct_person if same_person else reconstruct_each)(paths, reconstructor)
     written: list[Path] = []
     failures = 0
@@ -94,6 +98,12 @@ def folder_names(paths: Sequence[Path]) -> dict[Path, str]:
         pending = [path for path in pending if path not in names]
     names |= {path: f"{path.stem}-photo{number}" for number, path in enumerate(pending, 1)}
     return names
+
+
+def _given(landmarks: Path, photos: Sequence[Path]) -> Given:
+    if len(photos) != 1:
+        raise InputError(f"{landmarks}: landmarks belong to one photo, but {len(photos)} were given.")
+    return Given.from_file(landmarks)
 
 
 def _write_faces(

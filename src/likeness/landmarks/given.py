@@ -38,6 +38,17 @@ class Given:
         self._convention: Convention = convention
         self._faces = faces.reshape(-1, *faces.shape[-2:])
 
+    @classmethod
+    def from_file(cls, path: str | Path) -> Given:
+        """Points from a file, their convention told by their number. Raises InputError when none has as many."""
+        points = read_points(Path(path))
+        n_points = points.shape[-2] if points.ndim >= 2 else 0
+        for convention, count in N_POINTS.items():
+            if count == n_points:
+                return cls(points, convention)
+        known = ", ".join(f"{count} ({convention})" for convention, count in N_POINTS.items())
+        raise InputError(f"{path}: holds {n_points} points; a face has {known}.")
+
     @property
     def convention(self) -> Convention:
         return self._convention
