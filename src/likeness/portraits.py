@@ -23,6 +23,7 @@ from likeness.render.pictures import (
     over,
     portrait_camera,
     shaded_view,
+    to_uint8,
     wireframe,
 )
 
@@ -52,7 +53,7 @@ def render_face(
     layer = shaded_view(
         vertices, face.head.topology.triangles_tensor, camera, (size, size), albedo=_albedo(face, material)
     )
-    return _to_uint8(over(layer))
+    return to_uint8(over(layer))
 
 
 def depth_of(face: Face) -> Float[np.ndarray, "H W"]:
@@ -144,21 +145,21 @@ def _with_mesh(photo: np.ndarray, crop: Similarity, face: Face) -> np.ndarray:
     lines = wireframe(
         face.vertices[None], face.head.topology.triangles_tensor, face.camera.apply(crop), (_PANEL, _PANEL), width=0.7
     )
-    return _to_uint8(over(lines, _to_tensor(photo), opacity=0.55))
+    return to_uint8(over(lines, _to_tensor(photo), opacity=0.55))
 
 
 def _with_clay(photo: np.ndarray, crop: Similarity, face: Face) -> np.ndarray:
     layer = shaded_view(
         face.vertices[None], face.head.topology.triangles_tensor, face.camera.apply(crop), (_PANEL, _PANEL)
     )
-    return _to_uint8(over(layer, _to_tensor(photo), opacity=0.92))
+    return to_uint8(over(layer, _to_tensor(photo), opacity=0.92))
 
 
 def _depth_panel(crop: Similarity, face: Face) -> np.ndarray:
     camera = face.camera.apply(crop)
     vertices_px = camera.project_with_depth(face.vertices[None])
     triangles = face.head.topology.triangles_tensor
-    return _to_uint8(depth_picture(rasterize(vertices_px, triangles, (_PANEL, _PANEL), perspective=camera.perspective)))
+    return to_uint8(depth_picture(rasterize(vertices_px, triangles, (_PANEL, _PANEL), perspective=camera.perspective)))
 
 
 def _albedo(face: Face, material: Material) -> Albedo:
@@ -192,7 +193,3 @@ def _scaling(scale: float) -> Similarity:
 
 def _to_tensor(picture: np.ndarray) -> Float[Tensor, "1 3 H W"]:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
-
-
-def _to_uint8(picture: Float[Tensor, "1 3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    return (picture[0].clamp(0, 1).permute(1, 2, 0) * 255 + 0.5).to(torch.uint8).numpy()

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
 from likeness.displaced import displaced_surface
 from likeness.face import Face
-from likeness.render.pictures import over, portrait_camera, shaded_view
+from likeness.render.pictures import over, portrait_camera, shaded_view, to_uint8
 
 _PANEL = 288
 _VIEWS = (0.0, 40.0)
@@ -42,7 +40,7 @@ def clay_picture(face: Face, like: Face, *, size: int = _PANEL, yaw: float = 0.0
     surface = displaced_surface(face)
     camera = portrait_camera(like.vertices[None], (size, size), yaw=yaw)
     layer = shaded_view(surface.vertices[None], surface.triangles, camera, (size, size))
-    return _to_uint8(over(layer))
+    return to_uint8(over(layer))
 
 
 def _column(pixels: np.ndarray, face: Face, like: Face, size: int) -> np.ndarray:
@@ -57,7 +55,3 @@ def _fitted(pixels: UInt8[np.ndarray, "H W 3"], size: int) -> UInt8[np.ndarray, 
     square = Image.new("RGB", (size, size), (_GREY,) * 3)
     square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
     return np.asarray(square)
-
-
-def _to_uint8(picture: Float[Tensor, "1 3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    return (picture[0].permute(1, 2, 0).clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()

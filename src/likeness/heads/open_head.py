@@ -20,7 +20,6 @@ from torch import Tensor
 
 from likeness.errors import AssetError, InputError
 from likeness.heads.contour import ContourLines
-from likeness.heads.landmark_noise import LandmarkNoise
 from likeness.heads.protocol import Embedding
 from likeness.topology import Topology
 
@@ -33,7 +32,7 @@ class OpenHead:
 
     ``joint_names`` are root, neck, jaw, eyeLeft and eyeRight. The neck carries the skull; the root is the base of the
     neck and carries everything. ``contours`` holds, by landmark convention, the lines along which its landmarks on the
-    outline of the face slide when the head turns; ``noise`` how far detections of MediaPipe stray.
+    outline of the face slide when the head turns.
     """
 
     name = "open"
@@ -48,7 +47,6 @@ class OpenHead:
         self.topology = _topology(tensors)
         self.embeddings = {name: _embedding(tensors, name) for name in _conventions(tensors, "landmarks")}
         self.contours = {name: _contour(tensors, name) for name in _conventions(tensors, "contour")}
-        self.noise = {name: _noise(tensors, name) for name in self.embeddings}
         self._mean = tensors["mean"].float()
         self._basis = torch.cat([tensors["identity"], tensors["expression"]]).float().flatten(1)
         self._joint_mean = tensors["joint_mean"].float()
@@ -162,10 +160,6 @@ def _embedding(tensors: dict[str, Tensor], convention: str) -> Embedding:
     return Embedding(
         tensors["triangles"].long()[triangle], tensors[prefix + "barycentric"].float(), tensors.get(prefix + "spread")
     )
-
-
-def _noise(tensors: dict[str, Tensor], convention: str) -> LandmarkNoise:
-    return LandmarkNoise(*(tensors[f"landmarks/{convention}/{name}"] for name in ("covariance", "modes", "remainder")))
 
 
 def _contour(tensors: dict[str, Tensor], convention: str) -> ContourLines:

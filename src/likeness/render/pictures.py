@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import roma
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, normalize, pad
 from torch.nn.functional import interpolate as interpolate_image
@@ -177,6 +178,11 @@ def over(
     alpha = layer[:, 3:] * opacity
     mixed = alpha * srgb_to_linear(layer[:, :3]) + (1 - alpha) * srgb_to_linear(background)
     return linear_to_srgb(mixed)
+
+
+def to_uint8(picture: Float[Tensor, "1 3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture as an 8-bit array, rounded."""
+    return (picture[0].clamp(0, 1).permute(1, 2, 0) * 255 + 0.5).to(torch.uint8).cpu().numpy()
 
 
 def _magnified(camera: Camera, factor: int) -> Camera:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likeness.cameras import Similarity, WeakPerspective
+from likeness.devices import pick_device
 from likeness.errors import InputError, NoFaceError
 from likeness.face import Face
 from likeness.landmarks import Landmarks
@@ -75,9 +76,7 @@ class DecaMethod:
         ):
             if value not in known:
                 raise InputError(f"unknown {name} '{value}'; choose from {', '.join(filter(None, known))}.")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._set(load_model(device, textures), compat, precision)
+        self._set(load_model(pick_device(device), textures), compat, precision)
 
     @classmethod
     def from_model(cls, model: DecaModel, *, compat: Compat = "default", precision: Precision = "full") -> DecaMethod:

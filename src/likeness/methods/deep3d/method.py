@@ -14,6 +14,7 @@ from torch import Tensor
 
 from likeness.assets import require
 from likeness.cameras import Pinhole
+from likeness.devices import pick_device
 from likeness.errors import InputError
 from likeness.face import Face
 from likeness.heads.bfm import BfmHead
@@ -74,7 +75,7 @@ class Deep3dMethod:
         albedo_size: int = 512,
         precision: Precision = "float32",
     ) -> None:
-        self.device = _device(device)
+        self.device = pick_device(device)
         network = load_rnet(weights or rnet_path(variant), variant=variant)
         self._runner = RNetRunner(network, self.device, precision=precision)
         self.variant: Variant = self._runner.variant
@@ -261,9 +262,3 @@ def _crops(prepared: Sequence[Prepared]) -> UInt8[Tensor, "B 224 224 3"]:
 
 def _installed_standard() -> Float[np.ndarray, "5 3"]:
     return standard_points(read_mat(require("bfm-landmarks"), ["lm"])["lm"])
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)

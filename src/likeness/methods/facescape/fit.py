@@ -11,8 +11,7 @@ many narrow valleys: all its components' means are tried as one batch, and the b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +21,11 @@ from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from likeness.devices import one_thread
 from likeness.methods.facescape.energies import total_energy
 from likeness.methods.facescape.landmark_model import LandmarkModel, slots_of
 from likeness.methods.facescape.pose import Pose
+from likeness.rotations import cross_matrix
 from likeness.solve import levenberg_marquardt
 
 MAX_ROUNDS = 6
@@ -56,7 +57,7 @@ class Fit:
 
 def fit_landmarks(model: LandmarkModel, landmarks: Float[np.ndarray, "68 2"]) -> Fit:
     """Fit to 68 landmarks in fit image space (y up): descent and sliding contour in turns, until the contour rests."""
-    with _one_thread():
+    with one_thread():
         core = LandmarkCore.of(model, model.start_landmarks)
         x, scale = _starts(model, core, landmarks)
         x = _descend(LandmarkEnergy(model, core, landmarks, scale), x, _SCREENING, _N_SCREENED)
@@ -115,7 +116,7 @@ def _refit(model: LandmarkModel, fit: Fit, factors: Float[np.ndarray, " K"]) -> 
     """Pose and expression again, one descent, with an identity held."""
     standard = (factors - model.identity_mean) / np.sqrt(model.identity_variance)
     known = np.concatenate([[1.0], fit.pose.translation / fit.pose.scale, fit.pose.rotation, standard, fit.expression])
-    with _one_thread():
+    with one_thread():
         energy = LandmarkEnergy(model, LandmarkCore.of(model, fit.vertices), fit.landmarks, fit.pose.scale)
         held = slice(_N_POSE, _N_POSE + len(standard))
         energy.lower[held] = energy.upper[held] = torch.from_numpy(standard)
@@ -123,19 +124,6 @@ def _refit(model: LandmarkModel, fit: Fit, factors: Float[np.ndarray, " K"]) -> 
         pose, _, expression = unpack(x, fit.pose.scale, model)
         vertices = model.slide_contour(fit.vertices, pose.project, model.positions(factors, expression))
     return _evaluated(model, (pose, factors, expression), vertices, fit.landmarks)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The matrices are small: threads would wait for each other longer than they work, and on a busy machine for
-    seconds.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def unpack(x: Float[Tensor, " P"], scale: float, model: LandmarkModel) -> tuple[Pose, np.ndarray, np.ndarray]:
@@ -286,14 +274,6 @@ def rotation_derivative(vectors: Float[Tensor, "B 3"], rows: Float[Tensor, "B 2 
     right = torch.eye(3, dtype=vectors.dtype) - ((1 - angle.cos()) / angle**2) * cross
     right = right + ((angle - angle.sin()) / angle**3) * (cross @ cross)
     return torch.einsum("brc,bdcx->brdx", rows, cross_matrix(right.mT))
-
-
-def cross_matrix(vectors: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
-    """[v]ₓ, so that [v]ₓ u = v × u."""
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = [torch.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
-    return torch.stack(rows, -2)
 
 
 def _starts(

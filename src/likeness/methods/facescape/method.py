@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from likeness import assets
+from likeness.devices import pick_device
 from likeness.errors import InputError
 from likeness.face import Face
 from likeness.heads import load_head
@@ -78,11 +79,9 @@ class FaceScapeMethod:
         network_size: int = NETWORK_SIZE,
     ) -> None:
         _check_options(compat, map_size, albedo_size, network_size)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         self._compat: Compat = compat
         self._sizes = map_size, albedo_size, network_size
-        self._device = torch.device(device)
+        self._device = pick_device(device)
         networks = load_networks(rig=rig, device=self._device)
         self._set(cast(FaceScapeHead, load_head("facescape")), networks)
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likeness.assets import require
+from likeness.devices import pick_device
 from likeness.errors import InputError
 from likeness.face import Face
 from likeness.heads.bfm_assets import face3d_model
@@ -81,10 +82,8 @@ class InorigMethod:
     def _set(self, network: InorigNetwork, model: Face3dModel, device: str, compat: Compat) -> None:
         if compat not in ("default", "official"):
             raise InputError(f"unknown compat '{compat}'; choose from default, official.")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         self.compat: Compat = compat
-        self.device = torch.device(device)
+        self.device = pick_device(device)
         self.network = network.to(self.device)
         self.template: Template = build_template(model).to(self.device)
         self.topology: Topology = topology_of(self.template, model.uv)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likeness.cameras import Pinhole
+from likeness.devices import one_thread
 from likeness.methods.open.calibration import Calibration
 from likeness.methods.open.objective import POSE, LandmarkObjective, Observations
 from likeness.methods.open.priors import DISTANCE_MM, fit_prior
@@ -63,20 +63,9 @@ def fit_landmarks(
         n_modes=seen.modes.shape[-1],
     )
     objective = LandmarkObjective(model, seen, start, prior, GemanMcClure(_OUTLIER))
-    with _one_thread():
+    with one_thread():
         solution = levenberg_marquardt(objective, objective.initial(), max_iterations=_ITERATIONS, tolerance=_TOLERANCE)
     return _read_out(objective, solution.x, bool(solution.converged.all()))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The matrices are small: handing them to several threads costs more than it saves, most of all when busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _read_out(objective: LandmarkObjective, x: Float[Tensor, "1 P"], converged: bool) -> LandmarkFit:

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likeness.methods.open.landmark_model import LandmarkModel
+from likeness.rotations import cross_matrix
 from likeness.solve import Robust
 
 POSE = 7
@@ -199,7 +200,7 @@ class LandmarkObjective:
         by_position = torch.cat([100.0 / ratio[..., None] * torch.eye(2), zero[..., None].expand(-1, -1, 1, 2)], -2)
         by_log_scale = torch.cat([turned[..., :2] / ratio, turned[..., 2:]], -1) * growth[..., None]
         by_log_distance = torch.cat([-by_ratio * turned[..., 2:] / distance[:, None, None], zero], -1)
-        by_rotation = by_turned @ -_cross(turned) @ _exponential(private[:, :3])[1][:, None]
+        by_rotation = by_turned @ -cross_matrix(turned) @ _exponential(private[:, :3])[1][:, None]
         by_pose = torch.cat([by_rotation, by_position, by_log_scale[..., None], by_log_distance[..., None]], -1)
         by_coefficients = (by_turned @ rotation[:, None]) @ self.model.basis.reshape(n_landmarks, 3, -1)
         by_identity, by_expression = by_coefficients.split([self.model.n_identity, self.model.n_expression], -1)
@@ -238,14 +239,7 @@ def _exponential(rotvec: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, "n 3 3"], 
     Both are blocks of one matrix exponential (Van Loan 1978): exp [[A, 1], [0, 0]] = [[exp A, J], [0, 1]].
     """
     block = rotvec.new_zeros(len(rotvec), 6, 6)
-    block[:, :3, :3] = _cross(rotvec)
+    block[:, :3, :3] = cross_matrix(rotvec)
     block[:, :3, 3:] = torch.eye(3)
     exponential = torch.linalg.matrix_exp(block)
     return exponential[:, :3, :3], exponential[:, :3, 3:]
-
-
-def _cross(v: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
-    """The matrix [v]x with [v]x u = v x u."""
-    x, y, z = v.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*v.shape, 3)
