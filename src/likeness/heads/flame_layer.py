@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import roma
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from likeness.errors import InputError
@@ -44,6 +44,7 @@ class Flame(nn.Module):
     motion_basis: Float[Tensor, "E+36 3V"]
     joint_template: Float[Tensor, "15"]
     joint_basis: Float[Tensor, "S+E 15"]
+    joint_regressor: Float[Tensor, "J V"]
     weights: Float[Tensor, "J V"]
 
     def __init__(self, model: FlameModel, *, n_shape: int = N_SHAPE, n_expression: int | None = None) -> None:
@@ -68,6 +69,7 @@ class Flame(nn.Module):
             "motion_basis": torch.cat([directions[n_shape:], correctives]).reshape(n_expression + N_POSE_FEATURES, -1),
             "joint_template": (regressor @ template).reshape(-1),
             "joint_basis": torch.einsum("jv,kcv->kjc", regressor, directions).reshape(len(directions), -1),
+            "joint_regressor": regressor,
             "weights": torch.from_numpy(model.skin_weights).T,
         }
         for name, value in buffers.items():
@@ -124,6 +126,20 @@ class Flame(nn.Module):
         expressions = self.joint_basis[self.n_shape : self.n_shape + n_expression]
         smaller.joint_basis = torch.cat([self.joint_basis[:n_shape], expressions])
         return smaller
+
+    def exaggerate(self, factors: Float[Tensor, " E"], region: Bool[Tensor, " V"]) -> Flame:
+        """A layer whose expression components act ``factors`` times as strongly within a region of the surface.
+
+        Joints follow: they are regressed from the changed surface.
+        """
+        changed = copy.copy(self)
+        changed._buffers = dict(self._buffers)
+        scale = torch.where(region, factors[:, None], torch.ones_like(factors)[:, None])
+        directions = self.motion_basis[: self.n_expression].view(-1, 3, self.n_vertices) * scale[:, None]
+        changed.motion_basis = torch.cat([directions.flatten(1), self.motion_basis[self.n_expression :]])
+        joints = torch.einsum("jv,kcv->kjc", self.joint_regressor, directions).flatten(1)
+        changed.joint_basis = torch.cat([self.joint_basis[: self.n_shape], joints])
+        return changed
 
     def joints(
         self, shape: Float[Tensor, "#B S"], expression: Float[Tensor, "#B E"] | None = None

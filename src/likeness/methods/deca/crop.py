@@ -54,12 +54,12 @@ class Box:
         lowered = 0.0 if self.kind == "landmarks" else 0.12 * self.extent
         return (self.left + self.right) / 2, (self.top + self.bottom) / 2 + lowered
 
-    def similarity(self) -> Similarity:
-        """Photo to crop. Raises InputError when the box is smaller than a pixel."""
+    def similarity(self, size: int = IMAGE_SIZE) -> Similarity:
+        """Photo to a crop of ``size`` pixels. Raises InputError when the box is smaller than a pixel."""
         side = int(self.extent * _MARGIN)
         if side < 1:
             raise InputError(f"the face is {self.extent:.1f} pixels large; DECA needs at least a few dozen.")
-        (x, y), scale = self.centre, _LAST / side
+        (x, y), scale = self.centre, (size - 1) / side
         shift = [scale * (side / 2 - x), scale * (side / 2 - y)]
         return _similarity(scale, 0.0, shift)
 
@@ -83,23 +83,27 @@ def official_box_without_face(size: tuple[int, int]) -> Box:
 
 
 def crop_photo(
-    photo: UInt8[np.ndarray, "H W 3"], similarity: Similarity, compat: Compat = "default"
-) -> Float[Tensor, "3 224 224"]:
-    """The crop, RGB in [0, 1], black beyond the photo's edge.
+    photo: UInt8[np.ndarray, "H W 3"],
+    similarity: Similarity,
+    compat: Compat = "default",
+    *,
+    size: int = IMAGE_SIZE,
+) -> Float[Tensor, "3 S S"]:
+    """The crop of ``size`` pixels, RGB in [0, 1], black beyond the photo's edge.
 
     Bilinear. A photo that is shrunk more than twice is averaged first; ``official`` takes single pixels of it, which
     sparkles in large photos.
     """
-    column, row = np.meshgrid(np.arange(IMAGE_SIZE), np.arange(IMAGE_SIZE))
+    column, row = np.meshgrid(np.arange(size), np.arange(size))
     targets = torch.from_numpy(np.stack([column, row], -1).reshape(1, -1, 2).astype(np.float64))
     sources = similarity.to(torch.float64).inverse().transform(targets)[0]
     step = 1 if compat == "official" else max(1, int(1 / float(similarity.scale)))
     region, corner = _region(photo, sources, step)
     if step > 1:
         region = avg_pool2d(region, step, ceil_mode=False)
-    size = torch.tensor([region.shape[-1], region.shape[-2]], dtype=torch.float64)
-    grid = 2 * ((sources + 0.5 - corner) / step) / size - 1
-    grid = grid.view(1, IMAGE_SIZE, IMAGE_SIZE, 2)
+    extent = torch.tensor([region.shape[-1], region.shape[-2]], dtype=torch.float64)
+    grid = 2 * ((sources + 0.5 - corner) / step) / extent - 1
+    grid = grid.view(1, size, size, 2)
     sampled = grid_sample(region, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return sampled[0].float().clamp(0, 1)
 

@@ -83,7 +83,7 @@ def grid_normals(points: Float[Tensor, "B 3 H W"], compat: Compat = "default") -
     return normalise(total, compat, dim=1)
 
 
-def texture_to_albedo(space: TextureSpace, texture: Float[Tensor, "B 50"]) -> Float[Tensor, "B 3 256 256"]:
+def texture_to_albedo(space: TextureSpace, texture: Float[Tensor, "B 50"]) -> Float[Tensor, "B 3 S S"]:
     """The albedo of a texture code, RGB, about [0, 1], not clamped."""
     return space.mean + torch.einsum("chwk,bk->bchw", space.components, texture)
 

@@ -42,8 +42,8 @@ class DenseTemplate:
 class TextureSpace:
     """The mean and the first fifty components of a texture space, RGB, about [0, 1]."""
 
-    mean: Float[Tensor, "3 256 256"]
-    components: Float[Tensor, "3 256 256 50"]
+    mean: Float[Tensor, "3 S S"]
+    components: Float[Tensor, "3 S S 50"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +125,10 @@ def read_dense_template(path: str | Path) -> DenseTemplate:
     return DenseTemplate(pixels, corners.astype(np.int64), barycentric.astype(np.float64), triangles.astype(np.int64))
 
 
-def read_texture_space(path: str | Path, kind: Literal["bfm", "flame"]) -> TextureSpace:
+def read_texture_space(path: str | Path, kind: Literal["bfm", "flame"], *, step: int = 2) -> TextureSpace:
     """Read ``FLAME_albedo_from_BFM.npz`` (bfm) or ``FLAME_texture.npz`` (flame). Raises FileFormatError.
 
-    Both store B, G, R; the second on 0..255. Every second pixel is kept, as DECA does.
+    Both store B, G, R; the second on 0..255. Of 512² pixels every second is kept, as DECA does, or every ``step``-th.
     """
     mean_key, basis_key, scale = ("MU", "PC", 1.0) if kind == "bfm" else ("mean", "tex_dir", 255.0)
     arrays = load_npz_columns(path, {mean_key: None, basis_key: N_TEXTURE})
@@ -139,7 +139,7 @@ def read_texture_space(path: str | Path, kind: Literal["bfm", "flame"]) -> Textu
         raise FileFormatError(f"{path}: {basis_key} must have at least {N_TEXTURE} components of {n} numbers.")
 
     def upright(array: np.ndarray, *tail: int) -> Tensor:
-        image = array.reshape(_TEXTURE_SIDE, _TEXTURE_SIDE, 3, *tail)[::2, ::2, ::-1]
+        image = array.reshape(_TEXTURE_SIDE, _TEXTURE_SIDE, 3, *tail)[::step, ::step, ::-1]
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, 2, 0), np.float32)) / scale
 
     return TextureSpace(upright(arrays[mean_key]), upright(arrays[basis_key], N_TEXTURE))

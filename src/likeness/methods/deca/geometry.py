@@ -78,9 +78,15 @@ def split_code(parameters: Float[Tensor, "B 236"], detail: Float[Tensor, "B 128"
 
 def pose_geometry(model: DecaModel, code: DecaCode, compat: Compat = "default") -> Geometry:
     """The head of a code."""
-    rotations = code.rotations
-    vertices = model.flame(code.shape, code.expression, rotations)
-    contour, fixed = model.landmarks.moving(vertices, rotations), model.landmarks.fixed.points(vertices)
+    return surface_geometry(model, code, model.flame(code.shape, code.expression, code.rotations), compat)
+
+
+def surface_geometry(
+    model: DecaModel, code: DecaCode, vertices: Float[Tensor, "B V 3"], compat: Compat = "default"
+) -> Geometry:
+    """What follows from vertices that are already posed (world, metres), with the code's pose and camera."""
+    contour = model.landmarks.moving(vertices, code.rotations)
+    fixed = model.landmarks.fixed.points(vertices)
     vertices_image = to_image_space(vertices, code.camera)
     normals_image = surface_normals(vertices_image, model.triangles, compat)
     return Geometry(

@@ -28,12 +28,12 @@ _TEXTURE_ASSETS: dict[Textures, str] = {"bfm": "flame-albedo-bfm", "flame": "fla
 
 @dataclass(frozen=True, eq=False)
 class UvSurface:
-    """Which surface point each texel of the 256² map shows: three corners and their weights, zero outside the chart."""
+    """Which surface point each texel of a map shows: three corners and their weights, zero outside the chart."""
 
-    corners: Int[Tensor, "256 256 3"]
-    weights: Float[Tensor, "256 256 3"]
+    corners: Int[Tensor, "S S 3"]
+    weights: Float[Tensor, "S S 3"]
 
-    def warp(self, values: Float[Tensor, "B V C"]) -> Float[Tensor, "B C 256 256"]:
+    def warp(self, values: Float[Tensor, "B V C"]) -> Float[Tensor, "B C S S"]:
         """Values given at the head's vertices as a map."""
         picked = values.index_select(1, self.corners.flatten()).unflatten(1, self.corners.shape)
         return (picked * self.weights[..., None]).sum(3).permute(0, 3, 1, 2)
@@ -108,7 +108,7 @@ def build_model(
         triangles=triangles,
         uv=uv,
         uv_triangles=uv_triangles,
-        uv_surface=_uv_surface(triangles, uv, uv_triangles),
+        uv_surface=chart_surface(triangles, uv, uv_triangles),
         networks=networks,
         displacement=DisplacementSpace(networks.decoder, fixed_displacement.to(device), mask.to(device)),
         textures=textures and TextureSpace(textures.mean.to(device), textures.components.to(device)),
@@ -116,8 +116,9 @@ def build_model(
     )
 
 
-def _uv_surface(triangles: Tensor, uv: Tensor, uv_triangles: Tensor) -> UvSurface:
-    seen = rasterize_uv(uv, uv_triangles, (UV_SIZE, UV_SIZE))
+def chart_surface(triangles: Tensor, uv: Tensor, uv_triangles: Tensor, size: int = UV_SIZE) -> UvSurface:
+    """The surface of a chart at a resolution of ``size`` texels."""
+    seen = rasterize_uv(uv, uv_triangles, (size, size))
     # Texels outside the chart have triangle -1 and weights 0.
     return UvSurface(triangles[seen.triangle[0].clamp_min(0).long()], seen.barycentric[0])
 

@@ -25,10 +25,11 @@ _TURNED_AWAY_Z = 0.15
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A picture to draw on, and where the crop's pixels lie in it (None: it is the crop)."""
+    """A picture to draw on, and where the pixels of a crop of ``crop_size`` lie in it (None: it is the crop)."""
 
     image: Float[Tensor, "B 3 H W"]
     from_crop: Similarity | None = None
+    crop_size: int = IMAGE_SIZE
 
     @property
     def size(self) -> tuple[int, int]:
@@ -36,7 +37,7 @@ class Frame:
 
     def to_pixels(self, points_image: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Image space → pixels of this picture; a third coordinate stays."""
-        pixels = (points_image[..., :2] + 1) / 2 * IMAGE_SIZE
+        pixels = (points_image[..., :2] + 1) / 2 * self.crop_size
         if self.from_crop is not None:
             pixels = self.from_crop.to(pixels.device, pixels.dtype).transform(pixels)
         return torch.cat([pixels, points_image[..., 2:]], -1)
