@@ -111,9 +111,9 @@ def test_a_cut_file_is_named(tmp_path, length):
 
 def test_other_files_are_told_apart(tmp_path):
     motion = Motion(30.0, ("jawOpen",), np.zeros((2, 1)), np.zeros((2, 3)), np.zeros((2, 2, 3)))
-    motion.save(tmp_path / "motion")
+    motion.save(tmp_path / "motion.safetensors")
     with pytest.raises(FileFormatError, match="a motion, not a Likeness face"):
-        Face.load(tmp_path / "motion")
+        Face.load(tmp_path / "motion.safetensors")
     save_file({"x": np.zeros(3)}, tmp_path / "foreign")
     with pytest.raises(FileFormatError, match="not a Likeness face"):
         Face.load(tmp_path / "foreign")

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from likeness.errors import InputError
 from likeness.face import Face
+from likeness.motion import Motion
 from likeness.topology import Mesh, Topology
 
 
@@ -86,14 +87,15 @@ class Rig:
         found[local] /= found[local].sum(0).clip(1)
         return found
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, motion: Motion | None = None) -> None:
         """Write the Rig: ``.safetensors`` keeps everything without loss, ``.glb`` is for other programs.
 
-        Raises InputError on another ending, OutputError when the file cannot be written.
+        ``motion`` becomes the animation of a GLB: morph weights, head and eye joints. Raises InputError on another
+        ending or when the motion moves what the Rig lacks, OutputError when the file cannot be written.
         """
         from likeness.files.rig import write_rig
 
-        write_rig(path, self)
+        write_rig(path, self, motion=motion)
 
     @staticmethod
     def load(path: str | Path) -> Rig:

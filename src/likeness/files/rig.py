@@ -8,6 +8,7 @@ import numpy as np
 
 from likeness.errors import InputError
 from likeness.files.tensors import read_tensors, write_tensors
+from likeness.motion import Motion
 from likeness.rig import DetailMap, Rig
 from likeness.topology import Topology
 
@@ -16,16 +17,18 @@ _ARRAYS = ("neutral", "blendshapes", "weights", "joint_positions", "skin_weights
 _TOPOLOGY = ("uv", "uv_triangles", "quads", "uv_quads", "mirror")
 
 
-def write_rig(path: str | Path, rig: Rig) -> None:
-    """Write a Rig in the format its ending names: ``.safetensors`` or ``.glb``."""
+def write_rig(path: str | Path, rig: Rig, *, motion: Motion | None = None) -> None:
+    """Write a Rig in the format its ending names: ``.safetensors`` or, with its animation if there is one, ``.glb``."""
     suffix = Path(path).suffix.lower()
+    if motion is not None and suffix != ".glb":
+        raise InputError(f"{path}: only a .glb holds a rig with its motion; save the motion by itself.")
     if suffix == ".safetensors":
         _write_lossless(path, rig)
     elif suffix == ".glb":
         from likeness.files.glb import write_glb
         from likeness.files.rig_glb import rig_to_glb
 
-        write_glb(path, rig_to_glb(rig))
+        write_glb(path, rig_to_glb(rig, motion=motion))
     else:
         raise InputError(f"{path}: a rig is saved as .safetensors or .glb, not as '{suffix or 'no ending'}'.")
 

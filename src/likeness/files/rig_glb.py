@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 
 from likeness.files.glb import GlbImage, GlbJoint, GlbMaterial, GlbModel, GlbPart
+from likeness.files.motion_glb import animation_of
 from likeness.meshes import vertex_normals
+from likeness.motion import Motion
 from likeness.rig import Rig
 from likeness.topology import Topology
 
@@ -22,8 +24,12 @@ _SKIN_ROUGHNESS = 0.6
 _BARE_SKIN = (0.6, 0.42, 0.34, 1.0)
 
 
-def rig_to_glb(rig: Rig, *, name: str = "head") -> GlbModel:
-    """The Rig at rest with a neutral face; the photo's own weights travel in ``extras``."""
+def rig_to_glb(rig: Rig, *, name: str = "head", motion: Motion | None = None) -> GlbModel:
+    """The Rig at rest with a neutral face, animated if a motion is given; the photo's own weights travel in ``extras``.
+
+    Raises InputError when the motion moves what the rig has not.
+    """
+    animation, motion_extras = (None, {}) if motion is None else animation_of(rig, motion)
     triangles = torch.from_numpy(rig.topology.triangles.astype(np.int64))
     normals = _normals(rig.neutral, triangles)
     moved = np.stack([_normals(rig.neutral + delta, triangles) for delta in rig.blendshapes])
@@ -42,7 +48,8 @@ def rig_to_glb(rig: Rig, *, name: str = "head") -> GlbModel:
         morph_names=rig.blendshape_names,
         morph_deltas=rig.blendshapes.astype(np.float32),
         morph_normal_deltas=moved - normals,
-        extras={"photo_weights": {name: round(value, 5) for name, value in weights.items() if value}},
+        animations=() if animation is None else (animation,),
+        extras={"photo_weights": {name: round(value, 5) for name, value in weights.items() if value}, **motion_extras},
     )
 
 
