@@ -68,16 +68,19 @@ def fit_light(
     *,
     weights: Float[Tensor, "B N"] | None = None,
     ridge: float = 1e-4,
+    basis: Float[Tensor, "B N 9"] | None = None,
+    towards: Float[Tensor, "B 9 C"] | None = None,
 ) -> Float[Tensor, "B 9 C"]:
     """The light under which `albedo` looks like `pixels` (linear colours): least squares, in closed form.
 
-    Minimises, for each channel, Σ weights · (pixels - albedo · shading)² / Σ weights · albedo² + `ridge` · |sh₁…₈|²,
+    Minimises, for each channel, Σ weights · (pixels - albedo · shading)² / Σ weights · albedo² + `ridge` · |sh₁…₈|²
+    (or · |sh₁…₈ - `towards`₁…₈|²), with the shading of `basis`, which is `irradiance_basis(normals)` unless given,
     under the condition that the uniform part sh₀ is not negative (light is not): where the free solution breaks it,
     the solution with sh₀ = 0 is the constrained one, as the problem is convex. The ridge leaves the uniform part
     alone and decides what the visible normals cannot. Differentiable. With no weight at all the light is dark.
     """
     weights = torch.ones_like(pixels[..., 0]) if weights is None else weights
-    basis = irradiance_basis(normals)
+    basis = irradiance_basis(normals) if basis is None else basis
     energy = weights[..., None] * albedo * albedo
     total = energy.sum(1).clamp_min(torch.finfo(energy.dtype).tiny)
     gram = torch.einsum("bnc,bni,bnj->bcij", energy / total[:, None], basis, basis)
@@ -86,6 +89,8 @@ def fit_light(
     # The uniform part is not penalised, but for a trace that keeps a pixelless fit solvable.
     penalty[0] = ridge * 1e-6
     gram = gram + torch.diag(penalty)
+    if towards is not None:
+        target = target + penalty * towards.mT
     free = torch.linalg.solve(gram, target)
     dark = torch.linalg.solve(gram[..., 1:, 1:], target[..., 1:])
     dark = torch.cat([torch.zeros_like(dark[..., :1]), dark], -1)

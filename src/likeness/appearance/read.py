@@ -1,0 +1,169 @@
+"""Light, skin and mask of one photo, together.
+
+    appearance = read_appearance(face, pixels)
+    appearance.light       (9, 3)  for Face.light: spherical harmonics in the camera frame, linear colours
+    appearance.skin        the few numbers of the skin's colour (`appearance.skin.Skin`)
+    appearance.mask        (S, S)  confidence that a pixel of `face.view` shows skin (lips, brows, stubble included)
+    appearance.shading     (P, 3)  light on each of the P pixels of the view that show the mesh
+    appearance.albedo      (P, 3)  linear albedo the photo shows there: colour over light
+    appearance.expected    (P, 3)  linear albedo by the skin model
+    appearance.view        the pixels: `where` (S, S), `uv`, `facing`, `zones` … (`appearance.photo_view.PhotoView`);
+                           `view.image(values)` lays P values out as a picture, `face.view.crop` carries photo to view
+
+The model of a pixel's linear colour is c = a(place) · Σ_i T_i(place) L_i, a the skin of `appearance.skin`, T the
+shadowed irradiance basis (`appearance.self_shadowing`), L the light. Alternately, three times: L in closed form (the
+uniform part not negative) given a; the zones of a in closed form given L; the mask by what is left. The light's
+variation is fitted to brightness first and its colour held near one tint, so that a red cheek or a blue chin does not
+become red or blue light. At the end `split_light_and_skin` says how much of the common factor is light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from likeness.appearance.openings import eye_openings, openings
+from likeness.appearance.photo_view import PhotoView, view_photo
+from likeness.appearance.skin import Skin, WhiteClue, average_zones, fit_zones, split_light_and_skin
+from likeness.appearance.skin_mask import skin_mask, weighted_median
+from likeness.face import Face
+from likeness.lighting import N_COEFFICIENTS, fit_light, srgb_to_linear
+
+_ROUNDS = 3
+# Linear colour below which logs are noise.
+_NOISE = 0.004
+# Of the light's mean: less is never divided by.
+_DARKEST = 0.12
+_RIDGE, _TINT_RIDGE = 1e-3, 8e-3
+# Cosines between normal and view: too foreshortened to be trusted, and trusted.
+_GRAZING, _FACING = 0.15, 0.45
+# A pixel that strays this far (of the mean brightness) from the model has half of its weight in the light's fit.
+_OUTLIER = 0.15
+_EVERY = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """See the module."""
+
+    view: PhotoView
+    light: Float[Tensor, "9 3"]
+    skin: Skin
+    confidence: Float[Tensor, " P"]
+
+    @property
+    def mask(self) -> Float[Tensor, "S S"]:
+        return self.view.image(self.confidence[:, None])[0]
+
+    @cached_property
+    def shading(self) -> Float[Tensor, "P 3"]:
+        return bounded_shading(self.view.basis @ self.light, self.level)
+
+    @cached_property
+    def level(self) -> Float[Tensor, " 3"]:
+        """The light on the well-lit parts of the face."""
+        return light_level(self.view, self.light)
+
+    @cached_property
+    def albedo(self) -> Float[Tensor, "P 3"]:
+        return self.view.colour / self.shading
+
+    @cached_property
+    def expected(self) -> Float[Tensor, "P 3"]:
+        return self.skin.albedo(self.view.zones)
+
+
+def read_appearance(face: Face, pixels: UInt8[np.ndarray, "H W 3"]) -> Appearance:
+    """What of the photo is light, what is skin, and where skin is seen. Raises InputError for a head without UVs."""
+    return appearance_of(view_photo(face, pixels))
+
+
+def appearance_of(view: PhotoView) -> Appearance:
+    """The same of a photo already looked at."""
+    may_be = _may_be_skin(view)
+    confidence = may_be * (0.03 + view.zones.safe)
+    skin = Skin(torch.ones(3), average_zones())
+    light = torch.zeros(N_COEFFICIENTS, 3)
+    for n in range(_ROUNDS):
+        light = _fit_light(view, skin, confidence, light if n else None)
+        shading = bounded_shading(view.basis @ light, light_level(view, light))
+        residual = _log(view.colour) - _log(shading)
+        skin = replace(skin, zones=fit_zones(*_thinned(view, residual, confidence)))
+        confidence = skin_mask(view, residual - skin.relative(view.zones).log(), may_be, confidence)
+    light, base = _split(view, light)
+    return Appearance(view, light, replace(skin, base=base), confidence)
+
+
+def bounded_shading(shading: Float[Tensor, "P 3"], level: Float[Tensor, " 3"]) -> Float[Tensor, "P 3"]:
+    """Never less than a share of the light's level; smooth there (Huber's corner), so that no edge is made."""
+    least = _DARKEST * level
+    return torch.where(shading > 2 * least, shading, least * (1 + (shading / (2 * least)).clamp(0, 1).square()))
+
+
+def light_level(view: PhotoView, light: Float[Tensor, "9 3"]) -> Float[Tensor, " 3"]:
+    """The light at which 70 % of the face that looks at us has less."""
+    used = (view.part == 0) & (view.facing > _FACING) & (view.zones.centre > 0.5)
+    shading = (view.basis[used] if bool(used.any()) else view.basis)[::_EVERY] @ light
+    return shading.quantile(0.7, dim=0).clamp_min(1e-4)
+
+
+def _may_be_skin(view: PhotoView) -> Float[Tensor, " P"]:
+    facing = ((view.facing - _GRAZING) / (_FACING - _GRAZING)).clamp(0, 1)
+    clipped = ((1.0 - view.srgb[view.where].amin(-1)) / 0.04).clamp(0, 1)
+    skin = (view.part == 0) & view.shown & ~openings(view)[view.where]
+    return facing * facing * (3 - 2 * facing) * clipped * skin * (1 - view.zones.eyes)
+
+
+def _fit_light(view: PhotoView, skin: Skin, confidence: Tensor, last: Tensor | None) -> Float[Tensor, "9 3"]:
+    """One tint first, then each channel near it. All in units of the skin's own colour."""
+    few = slice(None, None, _EVERY)
+    basis, weights, colour = view.basis[few], confidence[few], view.colour[few]
+    relative = skin.relative(view.zones)[few]
+    mean = torch.tensor([weighted_median(colour[:, c] / relative[:, c], weights) for c in range(3)]).clamp_min(1e-4)
+    if last is not None:
+        strays = ((colour / relative - basis @ last) / mean).mean(-1) / _OUTLIER
+        weights = weights / (1 + strays.square())
+    normals = torch.zeros(1, len(basis), 3)
+    options = {"weights": weights[None], "basis": basis[None]}
+    gray = fit_light(
+        normals, relative.mean(-1)[None, :, None], (colour / mean).mean(-1)[None, :, None], ridge=_RIDGE, **options
+    )
+    tinted = fit_light(
+        normals, relative[None], (colour / mean)[None], ridge=_TINT_RIDGE, towards=gray.expand(-1, -1, 3), **options
+    )
+    return tinted[0] * mean
+
+
+def _thinned(view: PhotoView, residual: Tensor, confidence: Tensor) -> tuple:
+    few = slice(None, None, _EVERY)
+    zones = type(view.zones)(**{name: value[few] for name, value in vars(view.zones).items()})
+    plain = torch.tensor([weighted_median(residual[:, c], confidence * view.zones.safe) for c in range(3)])
+    return zones, residual[few] - plain, confidence[few]
+
+
+def _split(view: PhotoView, light: Tensor) -> tuple[Float[Tensor, "9 3"], Float[Tensor, " 3"]]:
+    """The light without the skin's colour in it, and that colour."""
+    level = light_level(view, light)
+    base, _ = split_light_and_skin(level, _white_clue(view, light, level))
+    return light / base, base
+
+
+def _white_clue(view: PhotoView, light: Tensor, level: Tensor) -> WhiteClue | None:
+    """The brighter pixels between the lids, less what shades them there; None where too few are seen."""
+    seen = [mask & view.in_photo for mask in eye_openings(view)]
+    pixels = [view.srgb[mask] for mask in seen if int(mask.sum()) > 60]
+    if not pixels:
+        return None
+    colours = srgb_to_linear(torch.cat(pixels))
+    bright = colours.mean(-1)
+    upper = (bright >= bright.quantile(0.75)) & (bright <= bright.quantile(0.95))
+    return WhiteClue(colours[upper].median(0).values)
+
+
+def _log(colour: Tensor) -> Tensor:
+    return (colour + _NOISE).log()
