@@ -1,88 +1,201 @@
-"""Albedo from a photo: the colours the camera saw, in the head's UV chart, completed where it saw nothing."""
+"""Albedo from photos: colours the camera saw less their light, in the head's UV chart, completed where it saw nothing.
+
+Everything happens in the log of linear colour, as excess over what the skin model (`appearance.skin`) expects at a
+place: light, tint and tone are then sums, and what a photo does not show is completed by the smoothest excess that
+agrees with what it shows around (the expected albedo gives the detail, as in Poisson blending: Pérez, Gangnet and Blake
+2003).
+
+    excess = log colour - log light - log expected          (`appearance.unwrap`)
+    … less the light that nine numbers cannot say            (`appearance.evening`)
+    … several photos: broad colours averaged, fine ones from the best view
+    … where unseen, the other side's                         (`appearance.chart_mirror`)
+    … where neither is seen, filled from around              (`push_pull`)
+    albedo = expected · exp excess; eyes and mouth painted   (`appearance.eyes_and_mouth`)
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
+from torch.nn.functional import interpolate as resize
 
+from likeness.appearance.anatomy import Zones
+from likeness.appearance.chart import ZONE_NAMES, chart_of, zone_maps
+from likeness.appearance.chart_mirror import mirrored
+from likeness.appearance.evening import left_over_light
+from likeness.appearance.eyes_and_mouth import paint_parts
+from likeness.appearance.hair import Hair, read_hair, strands
+from likeness.appearance.read import Appearance, read_appearance
+from likeness.appearance.skin import Skin
+from likeness.appearance.unwrap import COARSE, Unwrapped, unwrap
+from likeness.errors import InputError
 from likeness.face import Face
-from likeness.meshes import vertex_normals
-from likeness.render import interpolate, rasterize_uv
+from likeness.heads.protocol import Head
+from likeness.lighting import linear_to_srgb
+from likeness.push_pull import fill_holes
 
-# Cosines between normal and view: below the first a texel is too foreshortened to be trusted, above the second fully.
-_GRAZING, _FACING = 0.25, 0.65
-# A mirrored colour counts so much of a directly seen one: it only shows where the photo shows nothing.
-_MIRRORED = 0.02
-
-
-@dataclass(frozen=True, eq=False)
-class _Sight:
-    """Colours (T, 3) for texels and how well each was seen (T,)."""
-
-    colour: Tensor
-    weight: Tensor
+# Brighter or darker than expected by more than this (in logs) is no skin, whatever the mask says.
+_EXCESS = (-3.2, 0.9)
+# Of several photos, how much more the best seen counts: for broad colours, for fine ones.
+_BROAD_CHOICE, _FINE_CHOICE = 1.0, 6.0
+# Of the chart's width: what is broad.
+_BROAD = 1 / 48
 
 
 def albedo_from_photo(
     face: Face, pixels: UInt8[np.ndarray, "H W 3"], *, size: int = 1024
 ) -> Float[Tensor, "3 size size"]:
-    """The photo's colours on the head's UV chart, sRGB in [0, 1], row 0 at v = 1.
+    """The head's albedo from one photo: `albedo_from_photos` of one."""
+    return albedo_from_photos([face], [pixels], size=size)[0]
 
-    Texels the camera saw take its pixels; those it did not take the other side's, where the head has a mirror; the
-    rest is filled smoothly from what surrounds it. The light of the photo stays in.
+
+def albedo_from_photos(
+    faces: Sequence[Face], photos: Sequence[UInt8[np.ndarray, "H W 3"]], *, size: int = 1024
+) -> tuple[Float[Tensor, "3 size size"], list[Float[Tensor, "9 3"]]]:
+    """The albedo map of one person (sRGB in [0, 1], row 0 at v = 1) from photos, and each photo's light.
+
+    ``faces`` are the person in each of the ``photos``, on one head model. Lights are for `Face.light`.
+    Raises InputError on no photos, on faces of different heads, and for a head without UVs.
     """
-    topology, vertices = face.head.topology, face.vertices
-    uv = torch.from_numpy(topology.uv)
-    chart = rasterize_uv(uv, torch.from_numpy(topology.uv_triangles), (size, size))
-    inside = chart.mask[0]
-    surface = torch.cat([vertices, vertex_normals(vertices, topology.triangles_tensor)], -1)
-    photo = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
-
-    def seen_from(attributes: Tensor) -> _Sight:
-        texels = interpolate(attributes[None], topology.triangles_tensor, chart)[0][inside]
-        return _look_up(face, photo, texels[:, :3], functional.normalize(texels[:, 3:], dim=-1))
-
-    sights = [seen_from(surface)]
-    if topology.mirror is not None:
-        mirrored = seen_from(surface[torch.from_numpy(topology.mirror.astype(np.int64))])
-        sights.append(_Sight(mirrored.colour, mirrored.weight * _MIRRORED))
-    weight = torch.stack([sight.weight for sight in sights])
-    colour = torch.stack([sight.colour for sight in sights])
-    total = weight.sum(0)
-    image = torch.zeros(4, size, size)
-    image[:3, inside] = ((colour * weight[..., None]).sum(0) / total.clamp_min(1e-8)[:, None]).T
-    image[3, inside] = (total / _MIRRORED).clamp_max(1.0)
-    return fill_holes(image[:3], image[3])
+    if not faces or len(faces) != len(photos):
+        raise InputError(f"{len(faces)} faces for {len(photos)} photos; give one face for each photo, at least one.")
+    if len({id(face.head) for face in faces}) != 1:
+        raise InputError("the faces are of different head models; reconstruct the photos with one method.")
+    return paint_albedo([read_appearance(*each) for each in zip(faces, photos, strict=True)], photos, size=size)
 
 
-def _look_up(face: Face, photo: Tensor, points: Float[Tensor, "T 3"], normals: Float[Tensor, "T 3"]) -> _Sight:
-    """What the photo shows at surface points, weighted by how squarely the camera looks at them."""
-    projected = face.camera.project_with_depth(points[None])[0]
-    facing = (normals * face.camera.towards(points[None])[0]).sum(-1)
-    squarely = ((facing - _GRAZING) / (_FACING - _GRAZING)).clamp(0, 1)
-    weight = squarely.square() * (3 - 2 * squarely)
-    height, width = photo.shape[2:]
-    x, y = projected[:, 0], projected[:, 1]
-    candidate = (weight > 0) & (x >= 0.5) & (x <= width - 0.5) & (y >= 0.5) & (y <= height - 0.5)
-    shown = torch.zeros_like(candidate)
-    shown[candidate] = face.view.visible(points[candidate])
-    grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], -1)[None, None]
-    colour = functional.grid_sample(photo, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return _Sight(colour[0, :, 0].T, weight * shown)
+def paint_albedo(
+    appearances: Sequence[Appearance], photos: Sequence[UInt8[np.ndarray, "H W 3"]], *, size: int = 1024
+) -> tuple[Float[Tensor, "3 size size"], list[Float[Tensor, "9 3"]]]:
+    """`albedo_from_photos` when the photos' light and skin were already read."""
+    head = appearances[0].view.face.head
+    appearances = _with_one_skin(appearances)
+    expected = _expected_skin(head, appearances[0].skin, min(size, COARSE))
+    layers = [unwrap(a, photo, expected, size=size) for a, photo in zip(appearances, photos, strict=True)]
+    excess, weight, expected = _merged(head, layers, expected, size)
+    excess, weight = _completed(head, excess, weight)
+    log_albedo = fill_holes(excess, weight) + _enlarged(expected.log(), size)
+    chart = chart_of(head, size)
+    colour = paint_parts(log_albedo[:, chart.inside].exp().T, chart, head, appearances)
+    image = chart.image(linear_to_srgb(colour.clamp(0, 1)))
+    # Beyond the chart its nearest colours go on, for renderers that blur or shrink the texture.
+    return fill_holes(image, chart.inside.float()), [a.light for a in appearances]
 
 
-def fill_holes(image: Float[Tensor, "C H W"], weight: Float[Tensor, "H W"]) -> Float[Tensor, "C H W"]:
-    """Complete an image where its weight in [0, 1] is low, from ever coarser averages of what is known (push-pull,
-    Gortler et al. 1996)."""
-    if min(image.shape[1:]) <= 1:
+def _with_one_skin(appearances: Sequence[Appearance]) -> list[Appearance]:
+    """The photos' skins averaged, in logs; what a photo's own skin differs by is laid to its light."""
+    weights = torch.stack([a.confidence.sum() for a in appearances]).clamp_min(1.0)
+    weights = weights / weights.sum()
+    base = (weights[:, None] * torch.stack([a.skin.base for a in appearances]).log()).sum(0).exp()
+    zones = (weights[:, None, None] * torch.stack([a.skin.zones for a in appearances])).sum(0)
+    skin = Skin(base, zones)
+    return [replace(a, skin=skin, light=a.light * (a.skin.base / base)) for a in appearances]
+
+
+def _expected_skin(head: Head, skin: Skin, size: int) -> Float[Tensor, "3 size size"]:
+    """The skin model on the chart; plain skin outside of it."""
+    maps = zone_maps(head)
+    values = maps if maps.shape[-1] == size else resize(maps[None], (size, size), mode="area")[0]
+    zones = Zones(**dict(zip(ZONE_NAMES, values.flatten(1), strict=True)))
+    return skin.albedo(zones).T.reshape(3, size, size)
+
+
+def _merged(
+    head: Head, layers: Sequence[Unwrapped], expected: Tensor, size: int
+) -> tuple[Float[Tensor, "3 S S"], Float[Tensor, "S S"], Float[Tensor, "3 s s"]]:
+    """All photos as one: excess over an expectation that wears hair, and its weight."""
+    hairs = [_hair_of(head, layer, expected) for layer in layers]
+    hair = max((h for h in hairs if h is not None), key=lambda h: float(h.cover.sum()), default=None)
+    dressed = expected if hair is None else _dressed(expected, hair)
+    change = (expected / dressed).log()
+    parts = [_trusted(head, layer, change, hair, size) for layer in layers]
+    if len(parts) == 1:
+        return *parts[0], dressed
+    excess, weight = torch.stack([e for e, _ in parts]), torch.stack([w for _, w in parts])
+    sharp = torch.tensor([max(layer.px_per_texel, 1e-3) for layer in layers]).clamp_max(1.0).square()
+    return *_blended(excess, weight, sharp), dressed
+
+
+def _hair_of(head: Head, layer: Unwrapped, expected: Tensor) -> Hair | None:
+    size = expected.shape[-1]
+    albedo = resize(layer.excess[None], (size, size), mode="area")[0].exp() * expected
+    return read_hair(head, albedo, expected, layer.seen, layer.skin)
+
+
+def _dressed(expected: Tensor, hair: Hair) -> Float[Tensor, "3 s s"]:
+    size = expected.shape[-1]
+    colour = hair.colour[:, None, None].log() + strands(size)
+    return (expected.log() + hair.cover * (colour - expected.log())).exp()
+
+
+def _trusted(
+    head: Head, layer: Unwrapped, change: Tensor, hair: Hair | None, size: int
+) -> tuple[Float[Tensor, "3 S S"], Float[Tensor, "S S"]]:
+    """One photo's excess over the dressed expectation, evened, and how far each texel is to be trusted."""
+    chart = chart_of(head, size)
+    excess = layer.excess + _enlarged(change, size)
+    inside = chart.inside.float()
+    surface = torch.zeros_like(inside)
+    surface[chart.inside] = (chart.part == 0).float()
+    skin = layer.seen * _step(0.45, 0.9, layer.skin)
+    weight = _enlarged(skin[None], size)[0] * surface
+    light = left_over_light(head, excess.clamp(*_EXCESS), weight)
+    if hair is not None:
+        wears = layer.seen * hair.cover * (1 - layer.skin)
+        likely = torch.exp(-0.5 * (excess.mean(0) / 0.7).square() - 0.5 * ((excess[0] - excess[2]) / 0.35).square())
+        weight = (weight + _enlarged(wears[None], size)[0] * likely * surface).clamp_max(1.0)
+    excess = (excess - _enlarged(light, size)).clamp(*_EXCESS)
+    return excess, weight
+
+
+def _blended(
+    excess: Float[Tensor, "n 3 S S"], weight: Float[Tensor, "n S S"], sharpness: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "3 S S"], Float[Tensor, "S S"]]:
+    """Two bands (Burt and Adelson 1983, "A Multiresolution Spline"): broad colours are averaged over the photos, fine
+    ones come from whichever sees them best, so that nothing is doubled."""
+    broad = torch.stack([_broad(e, w) for e, w in zip(excess, weight, strict=True)])
+    score = weight * sharpness[:, None, None]
+    share_broad = score**_BROAD_CHOICE
+    share_fine = (score / score.amax(0).clamp_min(1e-6)) ** _FINE_CHOICE
+    total = _mean(broad, share_broad) + _mean(excess - broad, share_fine)
+    return total, weight.amax(0)
+
+
+def _mean(values: Float[Tensor, "n 3 S S"], share: Float[Tensor, "n S S"]) -> Float[Tensor, "3 S S"]:
+    return (values * share[:, None]).sum(0) / share.sum(0).clamp_min(1e-8)
+
+
+def _broad(excess: Tensor, weight: Tensor) -> Tensor:
+    size = excess.shape[-1]
+    coarse = max(round(size * _BROAD), 1)
+    known = avg_pool2d(weight[None, None], coarse, ceil_mode=True)[0]
+    total = avg_pool2d((excess * weight)[None], coarse, ceil_mode=True)[0]
+    return _enlarged(fill_holes(total / known.clamp_min(1e-6), (known[0] * 4).clamp_max(1.0)), size)
+
+
+def _completed(head: Head, excess: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The other side of the face where this one is not seen."""
+    other = mirrored(head, torch.cat([excess * weight, weight[None]]))
+    if other is None:
+        return excess, weight
+    share = (1 - weight) * other[3]
+    total = weight + share
+    value = (excess * weight + (1 - weight) * other[:3]) / total.clamp_min(1e-6)
+    return value, total.clamp_max(1.0)
+
+
+def _step(low: float, high: float, value: Tensor) -> Tensor:
+    t = ((value - low) / (high - low)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _enlarged(image: Tensor, size: int) -> Tensor:
+    if image.shape[-1] == size:
         return image
-    total = functional.avg_pool2d((image * weight)[None], 2, ceil_mode=True)
-    known = functional.avg_pool2d(weight[None, None], 2, ceil_mode=True)
-    coarse = fill_holes((total / known.clamp_min(1e-8))[0], (known[0, 0] * 4).clamp_max(1.0))
-    smooth = functional.interpolate(coarse[None], image.shape[1:], mode="bilinear", align_corners=False)[0]
-    return image * weight + smooth * (1 - weight)
+    return resize(image[None], (size, size), mode="bilinear", align_corners=False)[0]

@@ -20,7 +20,7 @@ from likeness.heads.protocol import Head
 # The distance between the outer corners of the eyes on which the sizes below were drawn, mm.
 _EYES_APART_MM = 88.0
 
-PARTS = ("skin", "eyeball", "eye_cavity", "inner_mouth", "teeth", "tongue")
+PARTS = ("skin", "eyeball_left", "eyeball_right", "eye_cavity", "inner_mouth", "teeth", "tongue")
 """What a triangle is made of, by `Anatomy.parts`; heads without these regions are all skin."""
 
 
@@ -49,18 +49,16 @@ class Anatomy:
         identity = torch.zeros(1, head.n_identity)
         self.rest: Float[Tensor, "V 3"] = head.vertices(identity)[0]
         self.topology = head.topology
-        self._marks = head.embeddings["ibug68"].points(self.rest)
-        self._unit = float((self._marks[45] - self._marks[36]).norm()) / _EYES_APART_MM
+        self.marks: Float[Tensor, "68 3"] = head.embeddings["ibug68"].points(self.rest)
+        self.unit = float((self.marks[45] - self.marks[36]).norm()) / _EYES_APART_MM
 
     @cached_property
     def parts(self) -> Int[Tensor, " T"]:
         """The index in `PARTS` of each triangle."""
         part = np.zeros(len(self.topology.triangles), np.int64)
         for index, name in enumerate(PARTS[1:], 1):
-            names = ("eyeball_left", "eyeball_right") if name == "eyeball" else (name,)
-            for region in names:
-                if region in self.topology.regions:
-                    part[self.topology.region(region)[self.topology.triangles].all(1)] = index
+            if name in self.topology.regions:
+                part[self.topology.region(name)[self.topology.triangles].all(1)] = index
         return torch.from_numpy(part)
 
     def region(self, name: str) -> Float[Tensor, " V"]:
@@ -70,13 +68,13 @@ class Anatomy:
 
     def zones(self, points: Float[Tensor, "N 3"]) -> Zones:
         """The zones at rest points."""
-        marks, unit = self._marks, self._unit
+        marks, unit = self.marks, self.unit
         front = _step(-45 * unit, -25 * unit, points[:, 2] - marks[27, 2])
         brows = _near(points, [marks[17:22], marks[22:27]], 3.0 * unit, 6.0 * unit)
         lips = _inside(points, marks[48:60], 1.0 * unit) * front
         to_eyes = torch.maximum(_inside_mm(points, marks[36:42]), _inside_mm(points, marks[42:48])) / unit
         lids = _step(-9.0, -4.0, to_eyes) * front
-        cheeks = sum(_blob(points, self._cheek(side), 17 * unit) for side in (-1, 1))
+        cheeks = _blob(points, self._cheek(-1), 17 * unit) + _blob(points, self._cheek(1), 17 * unit)
         nose = _blob(points, marks[30] - torch.tensor([0.0, 2.0, 4.0]) * unit, 13 * unit)
         forehead = _blob(points, marks[27] + torch.tensor([0.0, 38.0, -4.0]) * unit, 17 * unit)
         return Zones(
@@ -92,13 +90,13 @@ class Anatomy:
         )
 
     def _cheek(self, side: int) -> Float[Tensor, " 3"]:
-        eye, mouth = (self._marks[46], self._marks[54]) if side > 0 else (self._marks[41], self._marks[48])
-        outwards = torch.tensor([13.0, 0.0, -6.0]) * self._unit
+        eye, mouth = (self.marks[46], self.marks[54]) if side > 0 else (self.marks[41], self.marks[48])
+        outwards = torch.tensor([13.0, 0.0, -6.0]) * self.unit
         return 0.55 * eye + 0.45 * mouth + outwards * torch.tensor([torch.sign(mouth[0]), 1.0, 1.0])
 
     def _beard(self, points: Tensor) -> Float[Tensor, " N"]:
         """Below a line from the nose's base over the cheeks to the ears' lower end, above the throat, in front."""
-        marks, unit = self._marks, self._unit
+        marks, unit = self.marks, self.unit
         x, y, z = ((points - marks[33]) / unit).unbind(-1)
         chin = float((marks[8, 1] - marks[33, 1]) / unit)
         below = _step(5.0, -9.0, y + 14.0 * torch.exp(-(((x.abs() - 32) / 16) ** 2)))
@@ -106,7 +104,7 @@ class Anatomy:
         return below * throat * _step(-85.0, -60.0, z)
 
     def _centre(self, points: Tensor) -> Float[Tensor, " N"]:
-        marks, unit = self._marks, self._unit
+        marks, unit = self.marks, self.unit
         middle = (marks[27] + marks[33]) / 2
         x, y, _ = ((points - middle) / unit).unbind(-1)
         up = torch.where(y > 0, y / 62.0, y / 75.0)
@@ -133,7 +131,7 @@ def _to_segments(points: Float[Tensor, "N D"], a: Float[Tensor, "S D"], b: Float
     offsets = [points[None, :, axis] - a[:, None, axis] for axis in range(points.shape[1])]
     length2 = along.square().sum(-1, keepdim=True)
     t = (sum(o * along[:, axis, None] for axis, o in enumerate(offsets)) / length2).clamp(0, 1)
-    return sum((o - t * along[:, axis, None]).square() for axis, o in enumerate(offsets)).sqrt()
+    return torch.stack([o - t * along[:, axis, None] for axis, o in enumerate(offsets)]).square().sum(0).sqrt()
 
 
 def _inside(points: Tensor, outline: Tensor, soft: float) -> Tensor:

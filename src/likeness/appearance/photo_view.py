@@ -31,7 +31,8 @@ class PhotoView:
 
     ``colour`` are linear sRGB; ``shown`` is False beyond the photo's borders and in its letterbox bars, where
     ``colour`` means nothing. ``basis`` is what each coefficient of a light in the camera frame adds to the shading
-    (own soft shadows included). ``facing`` is the cosine between normal and view, ``part`` the index of
+    (own soft shadows included). ``vertex_basis`` are the same at
+    the vertices. ``facing`` is the cosine between normal and view, ``part`` the index of
     `anatomy.PARTS`, ``uv`` the place in the head's chart.
     """
 
@@ -41,6 +42,7 @@ class PhotoView:
     where: Bool[Tensor, "S S"]
     colour: Float[Tensor, "P 3"]
     shown: Bool[Tensor, " P"]
+    vertex_basis: Float[Tensor, "V 9"]
     basis: Float[Tensor, "P 9"]
     facing: Float[Tensor, " P"]
     part: Int[Tensor, " P"]
@@ -85,6 +87,7 @@ def view_photo(face: Face, pixels: UInt8[np.ndarray, "H W 3"], vertex_basis: Ten
         where=where,
         colour=srgb_to_linear(srgb[where]),
         shown=in_photo[where],
+        vertex_basis=basis,
         basis=seen[:, 6:],
         facing=facing,
         part=anatomy_of(face.head).parts[view.fragments.triangle[0][where].long()],

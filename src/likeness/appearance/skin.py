@@ -116,7 +116,9 @@ def split_light_and_skin(
     rows, values, deviations = [], [], []
 
     def know(row: list[float], value: float, deviation: float) -> None:
-        rows.append(row), values.append(value), deviations.append(deviation)
+        rows.append(row)
+        values.append(value)
+        deviations.append(deviation)
 
     know([1, 0, 0, 0, 0], *_TONE_PRIOR)
     know([0, 1, 0, 0, 0], 0.0, _REDNESS)

@@ -121,7 +121,8 @@ def _without_specks(skin: np.ndarray, where: np.ndarray, smallest: float) -> np.
 
 
 def _small(mask: np.ndarray, smallest: float) -> np.ndarray:
-    labels = np.asarray(ndimage.label(mask)[0])  # pyright: ignore[reportIndexIssue]
+    labels = np.empty(mask.shape, np.int32)
+    ndimage.label(mask, output=labels)
     sizes = np.bincount(labels.ravel())
     small = sizes < smallest
     small[0] = False

@@ -18,7 +18,7 @@ from likeness.landmarks.conventions import Convention
 from likeness.methods.open.calibration import Calibration, calibrate
 from likeness.methods.open.fit import LandmarkFit, fit_landmarks
 from likeness.methods.protocol import Photo
-from likeness.texture import albedo_from_photo
+from likeness.texture import albedo_from_photos
 
 Quality = Literal["fast", "balanced"]
 QUALITIES: tuple[Quality, ...] = ("fast", "balanced")
@@ -30,7 +30,7 @@ _DOUBTFUL_RESIDUAL_MM = 5.0
 class OpenMethod:
     """Faces on the open head, with no file that must be asked for.
 
-    ``quality`` "fast" stops at the landmarks; "balanced" adds the texture. The fit itself is small
+    ``quality`` "fast" stops at the landmarks; "balanced" adds light and texture. The fit itself is small
     and runs on the CPU whatever the device; ``device`` is accepted for the methods' common signature.
     """
 
@@ -61,10 +61,8 @@ class OpenMethod:
         ]
         if self._quality == "fast":
             return faces
-        return [
-            replace(face, albedo=albedo_from_photo(face, photo.pixels))
-            for face, photo in zip(faces, photos, strict=True)
-        ]
+        albedo, lights = albedo_from_photos(faces, [photo.pixels for photo in photos])
+        return [replace(face, albedo=albedo, light=light) for face, light in zip(faces, lights, strict=True)]
 
     def _face(self, fit: LandmarkFit, index: int, photo: Photo, landmarks: Landmarks) -> Face:
         residual_mm = float(fit.residual_mm[index])
