@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -155,11 +155,11 @@ class Face:
 
         return render_face(self, **options)
 
-    def rig(self) -> Rig:
-        """What an animator uses: neutral mesh, blendshapes, joints, texture. See `likeness.rig`."""
+    def rig(self, *, blendshapes: Literal["arkit", "native"] = "arkit") -> Rig:
+        """What an animator uses: neutral mesh, blendshapes, joints, texture. See `likeness.rig.rig_from_face`."""
         from likeness.rig import rig_from_face
 
-        return rig_from_face(self)
+        return rig_from_face(self, blendshapes=blendshapes)
 
     def to(self, device: torch.device | str) -> Face:
         """This Face with its tensors on another device."""

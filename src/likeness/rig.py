@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int
 
 from likeness.errors import InputError
 from likeness.face import Face
+from likeness.heads.protocol import Embedding
 from likeness.motion import Motion
 from likeness.topology import Mesh, Topology
 
@@ -45,6 +47,7 @@ class Rig:
     ``joint_names``, ``joint_parents`` (-1 for a root), ``joint_positions`` (J, 3) at rest, ``skin_weights`` (V, J).
     ``albedo``            (H, W, 3) uint8 sRGB, row 0 at v = 1.
     ``details``           displacement maps with the rule of their strength.
+    ``landmarks``         where landmarks lie on the mesh, by convention; by them a Rig finds its way to others.
     """
 
     topology: Topology
@@ -58,6 +61,7 @@ class Rig:
     skin_weights: Float[np.ndarray, "V J"]
     albedo: Int[np.ndarray, "H W 3"] | None = None
     details: tuple[DetailMap, ...] = ()
+    landmarks: Mapping[str, Embedding] = field(default_factory=dict)
 
     def evaluate(self, weights: Mapping[str, float]) -> Mesh:
         """The mesh for blendshape weights by name (those not named are zero), joints at rest.
@@ -105,11 +109,28 @@ class Rig:
         return read_rig(path)
 
 
-def rig_from_face(face: Face) -> Rig:
-    """A Face's head as a Rig: its blendshapes are the head's expression space sampled at this identity.
+def rig_from_face(face: Face, *, blendshapes: Literal["arkit", "native"] = "arkit") -> Rig:
+    """A Face's head as a Rig.
 
-    For a head whose expressions act linearly (all but bilinear ones are, at a fixed identity) nothing is lost.
+    ``blendshapes`` "arkit": ARKit's 52, in the open head's order. A head that has shapes of these names keeps its own;
+    the others are carried over from the open head for this person (`likeness.heads.carried`), and the photo's
+    expression is explained by them as well as weights in [0, 1] can. "native": the head's own expression space sampled
+    at this identity; for a head whose expressions act linearly (all but bilinear ones do, at a fixed identity) nothing
+    is lost but the rotations of its joints, which are the Rig's joints' to make.
+
+    Raises InputError for "arkit" on a head without landmarks.
     """
+    native = _native_rig(face)
+    if blendshapes == "native":
+        return native
+    if blendshapes != "arkit":
+        raise InputError(f"unknown blendshapes '{blendshapes}'; choose from arkit, native.")
+    from likeness.arkit_rig import with_arkit_shapes
+
+    return with_arkit_shapes(native, face)
+
+
+def _native_rig(face: Face) -> Rig:
     from likeness.methods import detail_maps
 
     head, count = face.head, face.head.n_expression
@@ -130,6 +151,7 @@ def rig_from_face(face: Face) -> Rig:
         skin_weights=_array(head.skin_weights()),
         albedo=face.albedo_image(),
         details=detail_maps(face),
+        landmarks={name: head.embeddings[name].to("cpu") for name in ("ibug68",) if name in head.embeddings},
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from likeness.errors import InputError
 from likeness.files.tensors import read_tensors, write_tensors
+from likeness.heads.protocol import Embedding
 from likeness.motion import Motion
 from likeness.rig import DetailMap, Rig
 from likeness.topology import Topology
@@ -39,12 +42,16 @@ def _write_lossless(path: str | Path, rig: Rig) -> None:
     tensors |= {f"topology/{name}": value for name in _TOPOLOGY if (value := getattr(rig.topology, name)) is not None}
     tensors |= {f"region/{name}": mask.astype(np.uint8) for name, mask in rig.topology.regions.items()}
     tensors |= {f"detail/{detail.name}": detail.displacement for detail in rig.details}
+    for name, embedding in rig.landmarks.items():
+        tensors[f"landmark/{name}/corners"] = embedding.corners.numpy()
+        tensors[f"landmark/{name}/barycentric"] = embedding.barycentric.numpy()
     if rig.albedo is not None:
         tensors["albedo"] = rig.albedo
     header = {
         "blendshape_names": list(rig.blendshape_names),
         "joint_names": list(rig.joint_names),
         "joint_parents": list(rig.joint_parents),
+        "landmarks": sorted(rig.landmarks),
         "details": [
             {"name": d.name, "bias": d.bias, "weights": dict(d.weights), "local": d.local} for d in rig.details
         ],
@@ -68,5 +75,11 @@ def read_rig(path: str | Path) -> Rig:
         joint_parents=tuple(header["joint_parents"]),
         albedo=tensors.get("albedo"),
         details=tuple(details),
+        landmarks={name: _embedding(tensors, name) for name in header.get("landmarks", ())},
         **{name: tensors[name] for name in _ARRAYS},
     )
+
+
+def _embedding(tensors: Mapping[str, np.ndarray], convention: str) -> Embedding:
+    parts = (f"landmark/{convention}/{part}" for part in ("corners", "barycentric"))
+    return Embedding(*(torch.from_numpy(tensors[name]) for name in parts))

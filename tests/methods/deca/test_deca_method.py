@@ -389,7 +389,7 @@ def test_detail_maps_blend_to_the_wrinkles_of_an_expression(face, method):
 
 
 def test_a_rig_carries_flames_expressions_jaw_and_wrinkles(face, installed):
-    rig = face.rig()
+    rig = face.rig(blendshapes="native")
     assert rig.blendshape_names == face.head.expression_names
     assert "jaw" in rig.joint_names
     assert {"neutral", "wrinkles_1_more", "wrinkles_1_less"} <= {detail.name for detail in rig.details}

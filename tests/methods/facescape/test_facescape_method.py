@@ -19,17 +19,16 @@ from likeness.methods.facescape.blending import activations, mask_strengths
 from likeness.methods.facescape.displacement import REACH_MM, STEP_MM
 from likeness.methods.facescape.energies import total_energy
 from likeness.methods.facescape.files import read_deforming_maps
-from likeness.methods.facescape.fit import (
+from likeness.methods.facescape.fit import _starts, fit_landmarks, fit_together, unpack
+from likeness.methods.facescape.following import KEY_WEIGHTS, OUTPUTS, detail_maps
+from likeness.methods.facescape.key_expressions import authored_weights, read_weights
+from likeness.methods.facescape.landmark_energy import (
     LandmarkCore,
     LandmarkEnergy,
-    _starts,
-    fit_landmarks,
-    fit_together,
+    Mixture,
     rotation_derivative,
     rotation_rows,
 )
-from likeness.methods.facescape.following import KEY_WEIGHTS, OUTPUTS, detail_maps
-from likeness.methods.facescape.key_expressions import authored_weights, read_weights
 from likeness.methods.facescape.method import FaceScapeMethod, Networks
 from likeness.methods.facescape.network_input import match_colours
 from likeness.methods.facescape.official_fit import fit_as_released
@@ -143,13 +142,46 @@ def test_a_photo_that_matches_badly_does_not_shrink_the_head(tiny_model, landmar
 
 def test_gradient_of_the_energy(tiny_model, landmarks):
     points = to_fit_space(landmarks.points, HEIGHT)
-    core = LandmarkCore.of(tiny_model, tiny_model.start_landmarks)
+    core = LandmarkCore.of(tiny_model, tiny_model.start_landmarks, dtype=torch.float64)
     starts, scale = _starts(tiny_model, core, points)
-    energy = LandmarkEnergy(tiny_model, core, points, scale)
+    energy = LandmarkEnergy(Mixture.of(tiny_model, torch.float64), core, points, scale)
     x = (starts + 0.01).requires_grad_(True)
     energy.value(x).sum().backward()
     assert x.grad is not None
     torch.testing.assert_close(energy.normal_equations(x.detach())[1], x.grad / 2, rtol=1e-6, atol=1e-6)
+
+
+def test_the_solvers_energy_is_the_plain_one(tiny_model, landmarks):
+    """But for the constant, at unit scale: the solver's data term is in units of the round's scale."""
+    points = to_fit_space(landmarks.points, HEIGHT)
+    core, mixture = (
+        LandmarkCore.of(tiny_model, tiny_model.start_landmarks, dtype=torch.float64),
+        Mixture.of(tiny_model, torch.float64),
+    )
+    x, scale = _starts(tiny_model, core, points)
+    pose, factors, expression = unpack(x[1] + 0.02, scale, tiny_model)
+    energy = LandmarkEnergy(mixture, core, points, pose.scale)
+    x[:, 1:3] *= scale / pose.scale
+    x = x + 0.02
+    x[:, 0], x[:, 1:3] = 1, torch.from_numpy(pose.translation / pose.scale)
+    expected = total_energy(pose, factors, expression, points, core.vertices, tiny_model)
+    found = energy.value(x)[1] - mixture.peak
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+    assert (energy.value(x) >= 0).all()
+
+
+def test_the_quick_contour_is_the_contour(tiny_model):
+    rng = np.random.default_rng(11)
+    for _ in range(20):
+        factors = rng.normal(tiny_model.identity_mean, np.sqrt(tiny_model.identity_variance))
+        expression = rng.uniform(0, 0.4, 51) * (rng.random(51) < 0.3)
+        pose = Pose(1.1, np.array([130.0, 150.0]), rng.normal(0, [0.2, 0.5, 0.2]))
+        exact = tiny_model.slide_contour(
+            tiny_model.start_landmarks, pose.project, tiny_model.positions(factors, expression)
+        )
+        np.testing.assert_array_equal(
+            tiny_model.silhouette.slide(tiny_model.start_landmarks, pose, factors, expression), exact
+        )
 
 
 def test_derivative_of_a_rotation():
@@ -199,7 +231,9 @@ def test_the_rig_and_the_face_blend_alike(rig_face, tiny_head):
     vector = torch.tensor([weights.get(name, 0.0) for name in ARKIT_NAMES])
     expected = mask_strengths(vector, rig_face.codes[KEY_WEIGHTS], activations(tiny_head, rig_face.identity))
     np.testing.assert_allclose(rig.strengths(weights), expected, atol=1e-4)
-    assert rig.blendshape_names == ARKIT_NAMES
+    # ARKit has a tongue, FaceScape has none.
+    assert set(rig.blendshape_names) == {*ARKIT_NAMES, "tongueOut"}
+    assert not rig.blendshapes[rig.blendshape_names.index("tongueOut")].any()
     assert {detail.name for detail in rig.details} == set(KEY_EXPRESSIONS)
 
 

@@ -45,7 +45,7 @@ def write_person(folder: str | Path, person: Person) -> list[Path]:
         written.append(place / "face.safetensors")
         written += write_meshes(place, person, view)
         written += write_pictures(place, person, view)
-    rig = person.faces[0].rig()
+    rig = person.faces[0].rig(blendshapes="native")
     for name in ("rig.safetensors", "rig.glb"):
         rig.save(folder / name)
         written.append(folder / name)

@@ -1,0 +1,421 @@
+"""The open head's surface bent onto the surface of another head.
+
+First a thin-plate spline through the landmarks that both heads name. Then optimal-step non-rigid ICP (Amberg, Romdhani
+and Vetter 2007): every vertex is drawn to the nearest point that faces its way, in both directions, and the second
+differences of its displacement are held small; step by step the surface may bend more and the landmarks count less.
+Displacements are the unknowns, not an affine map for each vertex, so that a step is one sparse factorisation.
+
+What the other head lacks (the neck, the mouth's inside, teeth) has nothing to be drawn to and follows smoothly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy import sparse
+from scipy.interpolate import RBFInterpolator
+from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
+
+from likeness.errors import InputError
+from likeness.heads.nearest import MeshPoints, Nearest, SurfaceIndex, triangles_within, vertex_normals
+from likeness.heads.open_head import OpenHead, load_open_head
+from likeness.heads.protocol import Embedding
+from likeness.meshes import boundary_edges, connected_components, unique_edges
+
+# Stiffness against second differences, weight of the landmarks, reach (mm) of the nearest point: one row a step.
+_STEPS = (
+    *((300.0, 5.0, 25.0),) * 3,
+    *((100.0, 5.0, 20.0),) * 3,
+    *((30.0, 5.0, 15.0),) * 3,
+    *((10.0, 3.0, 10.0),) * 3,
+    *((3.0, 2.0, 8.0),) * 4,
+    *((1.0, 1.0, 6.0),) * 5,
+    *((0.3, 0.5, 5.0),) * 6,
+    *((0.1, 0.25, 4.0),) * 4,
+)
+# The outline's 17 points lie where each model's authors thought them, so they count little.
+_N_OUTLINE, _OUTLINE_WEIGHT = 17, 0.03
+# Least cosine between normals, for a pull and for a point to count as the same.
+_AGREE, _AGREE_EARS, _SAME = 0.5, 0.85, 0.3
+# A vertex has a counterpart when the two surfaces end up so near there, mm.
+_COVERED_MM = 2.5
+_MAX_PULLS = 12000
+# Separate parts (eyeballs, teeth, tongue) hang on their nearest skin by so many links.
+_N_LINKS, _LINK = 3, 0.3
+_MIN_LANDMARKS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """Where the open head and another one lie on each other.
+
+    ``template`` (N, 3): the open head's vertices bent onto the other head's average shape, mm in its head frame; also
+    of parts that the other head lacks. ``open_to_head``: the point of the other head's surface that is each open
+    vertex, ``open_covered`` (N,) whether there is one, ``base`` (N, 3) where these points were when the heads were registered.
+    ``head_to_open``: the point of the open head's surface that is each of the other head's vertices, ``head_covered``
+    (V,) whether there is one; elsewhere the nearest stands in.
+    """
+
+    template: Float[np.ndarray, "N 3"]
+    base: Float[np.ndarray, "N 3"]
+    open_to_head: MeshPoints
+    open_covered: Bool[np.ndarray, " N"]
+    head_to_open: MeshPoints
+    head_covered: Bool[np.ndarray, " V"]
+
+
+def register(
+    vertices: Float[np.ndarray, "V 3"],
+    triangles: Int[np.ndarray, "T 3"],
+    landmarks: Mapping[str, Embedding],
+    mediapipe_indices: Int[np.ndarray, " M"] | None = None,
+) -> Registration:
+    """Bend the open head onto an average head (mm, head frame) that knows its ``ibug68``.
+
+    Where ``landmarks`` holds ``mediapipe105``, ``mediapipe_indices`` says which of the 478 points those are. Raises
+    InputError without landmarks.
+    """
+    template, target = Template.of_open_head(), _Target.of(vertices.astype(np.float64), triangles)
+    rows, points, weights = _landmark_pairs(template.head, target.vertices, landmarks, mediapipe_indices)
+    start = _warped(template.vertices, rows @ template.vertices, points, weights)
+    bent = _non_rigid_icp(template, target, start, (rows, points, weights))
+    bent = _round_eyeballs(template, target, _with_inside(template, bent))
+    return _read_off(template, target, bent)
+
+
+# ------------------------------------------------------------------------------------------- the two surfaces
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The open head's average: ``eyeball``, ``loose`` (teeth and tongue), ``hidden`` (the mouth's inside and the
+    sockets) and ``ears`` are vertex masks."""
+
+    head: OpenHead
+    vertices: Float[np.ndarray, "N 3"]
+    triangles: Int[np.ndarray, "T 3"]
+    eyeball: Bool[np.ndarray, " N"]
+    loose: Bool[np.ndarray, " N"]
+    hidden: Bool[np.ndarray, " N"]
+    ears: Bool[np.ndarray, " N"]
+
+    @staticmethod
+    @cache
+    def of_open_head() -> Template:
+        head = load_open_head()
+        vertices = head.vertices(torch.zeros(1, head.n_identity))[0].double().numpy()
+        region = head.topology.region
+        loose = region("teeth") | region("tongue")
+        hidden = (region("inner_mouth") | region("eye_cavity")) & ~region("face")
+        eyeballs = region("eyeball_left") | region("eyeball_right")
+        triangles = head.topology.triangles.astype(np.int64)
+        return Template(head, vertices, triangles, eyeballs, loose, hidden, region("ears"))
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """The other head: average vertices, triangles, which vertices are separate eyeballs, and which lie on a border."""
+
+    vertices: Float[np.ndarray, "V 3"]
+    triangles: Int[np.ndarray, "T 3"]
+    normals: Float[np.ndarray, "V 3"]
+    eyeball: Bool[np.ndarray, " V"]
+    border: Bool[np.ndarray, " V"]
+
+    @classmethod
+    def of(cls, vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "T 3"]) -> _Target:
+        tensor = torch.from_numpy(np.ascontiguousarray(triangles, np.int64))
+        border = np.zeros(len(vertices), bool)
+        border[boundary_edges(tensor).numpy()] = True
+        return cls(
+            vertices,
+            triangles.astype(np.int64),
+            vertex_normals(vertices, triangles),
+            _separate_balls(vertices, connected_components(tensor, len(vertices)).numpy()),
+            border,
+        )
+
+
+def _separate_balls(vertices: Float[np.ndarray, "V 3"], component: Int[np.ndarray, " V"]) -> Bool[np.ndarray, " V"]:
+    """Vertices of parts that are balls of an eye's size."""
+    found = np.zeros(len(vertices), bool)
+    for label, count in zip(*np.unique(component, return_counts=True), strict=True):
+        part = component == label
+        if 20 <= count < len(vertices) / 3:
+            centre, radius = fit_sphere(vertices[part])
+            stray = np.abs(np.linalg.norm(vertices[part] - centre, axis=1) - radius)
+            if 6 < radius < 25 and np.percentile(stray, 90) < 0.12 * radius:
+                found |= part
+    return found
+
+
+def fit_sphere(points: Float[np.ndarray, "N 3"]) -> tuple[Float[np.ndarray, " 3"], float]:
+    """Centre and radius of the sphere nearest to points, by linear least squares."""
+    system = np.hstack([2 * points, np.ones((len(points), 1))])
+    solution = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
+    centre = solution[:3]
+    return centre, float(np.sqrt(max(solution[3] + centre @ centre, 0)))
+
+
+# ------------------------------------------------------------------------------------------- landmarks
+
+
+def _landmark_pairs(
+    head: OpenHead,
+    vertices: Float[np.ndarray, "V 3"],
+    landmarks: Mapping[str, Embedding],
+    mediapipe_indices: Int[np.ndarray, " M"] | None,
+) -> tuple[sparse.csr_array, Float[np.ndarray, "L 3"], Float[np.ndarray, " L"]]:
+    """The landmarks both heads name: rows that pick them from the open head's vertices, positions, weights."""
+    if "ibug68" not in landmarks or len(landmarks["ibug68"].corners) < _MIN_LANDMARKS:
+        raise InputError(
+            "this head names no ibug68 landmarks, so nothing tells where its face is; only its own blendshapes can be "
+            "had (blendshapes='native')."
+        )
+    n_open = len(head.topology.mirror if head.topology.mirror is not None else vertices)
+    rows = [_rows(head.embeddings["ibug68"], n_open)]
+    points = [_points(landmarks["ibug68"], vertices)]
+    weights = [np.where(np.arange(68) < _N_OUTLINE, _OUTLINE_WEIGHT, 1.0)]
+    if "mediapipe105" in landmarks and mediapipe_indices is not None:
+        rows.append(_rows(head.embeddings["mediapipe478"], n_open)[mediapipe_indices])
+        points.append(_points(landmarks["mediapipe105"], vertices))
+        weights.append(np.full(len(mediapipe_indices), 0.5))
+    return sparse.csr_array(sparse.vstack(rows)), np.concatenate(points), np.concatenate(weights)
+
+
+def _rows(embedding: Embedding, n_vertices: int) -> sparse.csr_array:
+    corners, weights = embedding.corners.cpu().numpy(), embedding.barycentric.cpu().numpy().astype(np.float64)
+    row = np.repeat(np.arange(len(corners)), 3)
+    return sparse.csr_array((weights.ravel(), (row, corners.ravel())), shape=(len(corners), n_vertices))
+
+
+def _points(embedding: Embedding, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "L 3"]:
+    corners, weights = embedding.corners.cpu().numpy(), embedding.barycentric.cpu().numpy().astype(np.float64)
+    return (vertices[corners] * weights[..., None]).sum(1)
+
+
+def _warped(
+    vertices: Float[np.ndarray, "N 3"],
+    source: Float[np.ndarray, "L 3"],
+    target: Float[np.ndarray, "L 3"],
+    weights: Float[np.ndarray, " L"],
+) -> Float[np.ndarray, "N 3"]:
+    """Vertices moved by the similarity that fits source to target, then by a spline of what it leaves."""
+    scale, turn, shift = similarity(source, target, weights)
+    moved, aligned = scale * source @ turn.T + shift, scale * vertices @ turn.T + shift
+    # Several conventions name the same places; a spline takes each place once.
+    _, unique = np.unique(np.round(moved, 1), axis=0, return_index=True)
+    spline = RBFInterpolator(
+        moved[unique], (target - moved)[unique], kernel="thin_plate_spline", smoothing=3.0 / weights[unique]
+    )
+    return aligned + spline(aligned)
+
+
+def similarity(
+    source: Float[np.ndarray, "L 3"], target: Float[np.ndarray, "L 3"], weights: Float[np.ndarray, " L"]
+) -> tuple[float, Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"]]:
+    """Scale, rotation and shift that bring source nearest to target, weighted (Umeyama 1991)."""
+    share = (weights / weights.sum())[:, None]
+    a, b = (source * share).sum(0), (target * share).sum(0)
+    x, y = source - a, target - b
+    u, singular, v = np.linalg.svd((y * share).T @ x)
+    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
+    turn = (u * sign) @ v
+    scale = float((singular * sign).sum() / (x**2 * share).sum())
+    return scale, turn, b - scale * turn @ a
+
+
+# ------------------------------------------------------------------------------------------- bending
+
+
+def _non_rigid_icp(
+    template: Template, target: _Target, start: Float[np.ndarray, "N 3"], landmarks: tuple
+) -> Float[np.ndarray, "N 3"]:
+    """The template bent onto the target; its displacement from ``start`` is what is held smooth."""
+    rows, points, weights = landmarks
+    stiffness = template_stiffness()
+    inner = np.flatnonzero(weights == weights.max()) if len(weights) == 68 else np.flatnonzero(weights > 0.1)
+    rows, points, weights = rows[inner], points[inner], weights[inner]
+    position = start
+    for stiff, pinned, reach in _STEPS:
+        pulls, goals = _pulls(template, target, position, reach)
+        system = stiff * stiffness + pulls.T @ pulls + pinned * (rows.T @ sparse.diags_array(weights) @ rows)
+        right = pulls.T @ (goals - pulls @ start) + pinned * (rows.T @ (weights[:, None] * (points - rows @ start)))
+        position = start + splu(sparse.csc_array(system), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0).solve(
+            right
+        )
+    return position
+
+
+@cache
+def template_stiffness() -> sparse.csr_array:
+    """Squared second differences of a field over the open head, its separate parts linked to the nearest skin."""
+    template = Template.of_open_head()
+    edges = unique_edges(torch.from_numpy(template.triangles))[0].numpy()
+    skin = np.flatnonzero(~(template.eyeball | template.loose))
+    apart = np.flatnonzero(template.eyeball | template.loose)
+    _, nearest = cKDTree(template.vertices[skin]).query(template.vertices[apart], k=_N_LINKS)
+    links = np.stack([np.repeat(apart, _N_LINKS), skin[nearest.ravel()]], 1)
+    ends = np.concatenate([edges, links])
+    length = np.linalg.norm(template.vertices[ends[:, 0]] - template.vertices[ends[:, 1]], axis=1)
+    weight = 1 / np.maximum(length, 0.5)
+    weight[len(edges) :] *= _LINK
+    n = len(template.vertices)
+    graph = sparse.coo_array((weight, ends.T), shape=(n, n)).tocsr()
+    graph = graph + graph.T
+    total = np.asarray(graph.sum(1)).ravel()
+    laplacian = sparse.eye_array(n) - sparse.diags_array(1 / total) @ graph
+    # A trace of first differences keeps parts without any pull from tilting far.
+    return sparse.csr_array(laplacian.T @ laplacian + 1e-4 * (sparse.diags_array(total) - graph))
+
+
+def _pulls(
+    template: Template, target: _Target, position: Float[np.ndarray, "N 3"], reach: float
+) -> tuple[sparse.csr_array, Float[np.ndarray, "P 3"]]:
+    """Rows that pick points of the template, and where the target wants them: nearest points both ways."""
+    normals = vertex_normals(position, template.triangles)
+    row_parts, goal_parts = [], []
+    for mine, theirs in _matching_parts(template, target):
+        # The mouth's inside and the sockets would be drawn out to the skin; they follow their rims instead.
+        mine = mine & ~template.hidden
+        own = np.flatnonzero(mine)
+        index = SurfaceIndex(target.vertices, target.triangles, among=triangles_within(theirs, target.triangles))
+        if len(index) and len(own):
+            found = index.nearest(position[own], normals[own])
+            agree = np.where(template.ears[own], _AGREE_EARS, _AGREE)
+            good = (found.distance < reach) & (found.agreement > agree) & ~_on_border(found, target)
+            row_parts.append(_picking(own[good], len(position)))
+            goal_parts.append(found.points[good].of(target.vertices, target.triangles))
+        theirs_own = np.flatnonzero(theirs)
+        theirs_own = theirs_own[:: max(1, len(theirs_own) // _MAX_PULLS)]
+        back = SurfaceIndex(position, template.triangles, among=triangles_within(mine, template.triangles))
+        if len(back) and len(theirs_own):
+            found = back.nearest(target.vertices[theirs_own], target.normals[theirs_own])
+            good = (found.distance < reach) & (found.agreement > _AGREE)
+            share = np.sqrt(min(1.0, len(own) / max(len(theirs_own), 1)))
+            row_parts.append(share * _embedding_rows(found.points[good], template.triangles, len(position)))
+            goal_parts.append(share * target.vertices[theirs_own[good]])
+    return sparse.csr_array(sparse.vstack(row_parts)), np.concatenate(goal_parts)
+
+
+def _matching_parts(template: Template, target: _Target) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Vertex masks of parts that may be each other: skin with skin and eyeballs with eyeballs, if both have them."""
+    skin = ~(template.loose | template.eyeball)
+    if target.eyeball.any():
+        return [(skin, ~target.eyeball), (template.eyeball, target.eyeball)]
+    return [(skin, ~target.eyeball)]
+
+
+def _on_border(found: Nearest, target: _Target) -> Bool[np.ndarray, " N"]:
+    """Whether a nearest point lies on the target's border: then the target ends there and the template goes on."""
+    corners, weights = target.triangles[found.points.triangle], found.points.barycentric
+    return np.logical_and.reduce((weights < 1e-6) | target.border[corners], axis=1)
+
+
+def _picking(vertices: Int[np.ndarray, " P"], n: int) -> sparse.csr_array:
+    return sparse.csr_array((np.ones(len(vertices)), (np.arange(len(vertices)), vertices)), shape=(len(vertices), n))
+
+
+def _embedding_rows(points: MeshPoints, triangles: Int[np.ndarray, "T 3"], n: int) -> sparse.csr_array:
+    rows = np.repeat(np.arange(len(points.triangle)), 3)
+    columns = triangles[points.triangle].ravel()
+    return sparse.csr_array((points.barycentric.ravel(), (rows, columns)), shape=(len(points.triangle), n))
+
+
+def _with_inside(template: Template, bent: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+    """What cannot be seen, moved as the space about it: so it stays behind the skin that hides it."""
+    seen = ~(template.hidden | template.loose | template.eyeball)
+    moved = RBFInterpolator(
+        template.vertices[seen], (bent - template.vertices)[seen], kernel="linear", neighbors=60, smoothing=0.5
+    )
+    inside = bent.copy()
+    inside[~seen] = template.vertices[~seen] + moved(template.vertices[~seen])
+    return inside
+
+
+def _round_eyeballs(template: Template, target: _Target, bent: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+    """Eyeballs as the open head's own balls again, placed and sized like the target's, else by their lids.
+
+    A target whose eyes are one surface with the lids has their front; the ball is moved until its front lies there.
+    """
+    bent = bent.copy()
+    for name, side in (("left", 1), ("right", -1)):
+        mine = template.eyeball & (side * template.vertices[:, 0] > 0)
+        theirs = target.eyeball & (side * target.vertices[:, 0] > 0)
+        centre, radius = fit_sphere(template.vertices[mine])
+        if theirs.any():
+            goal, size = fit_sphere(target.vertices[theirs])
+            bent[mine] = goal + (template.vertices[mine] - centre) * size / radius
+            continue
+        region = template.head.topology.region
+        lids = (region(f"eyelid_upper_{name}") | region(f"eyelid_lower_{name}")) & ~template.hidden
+        size, turn, shift = similarity(template.vertices[lids], bent[lids], np.ones(lids.sum()))
+        bent[mine] = size * template.vertices[mine] @ turn.T + shift
+        bent[mine] += _depth_of_eye(target, bent[mine], goal=size * turn @ centre + shift)
+    return bent
+
+
+def _depth_of_eye(
+    target: _Target, ball: Float[np.ndarray, "B 3"], goal: Float[np.ndarray, " 3"]
+) -> Float[np.ndarray, " 3"]:
+    """How far a ball about ``goal`` must move forward or back for its front to lie on the target's surface."""
+    outward = (ball - goal) / np.linalg.norm(ball - goal, axis=1, keepdims=True)
+    front = outward[:, 2] > np.cos(np.deg2rad(25))
+    index = SurfaceIndex(target.vertices, target.triangles)
+    found = index.nearest(ball[front], outward[front])
+    near = (found.distance < 5) & (found.agreement > 0.8) & ~_on_border(found, target)
+    if near.mean() < 0.7:
+        return np.zeros(3)
+    offset = found.points[near].of(target.vertices, target.triangles) - ball[front][near]
+    return np.array([0.0, 0.0, float(np.median((offset * outward[front][near]).sum(1)))])
+
+
+# ------------------------------------------------------------------------------------------- reading off
+
+
+def _read_off(template: Template, target: _Target, bent: Float[np.ndarray, "N 3"]) -> Registration:
+    """Which points are each other, once the surfaces lie on one another."""
+    to_head = _nearest_by_parts(template, target, bent, onto_target=True)
+    to_open = _nearest_by_parts(template, target, bent, onto_target=False)
+    open_covered = (to_head.distance < _COVERED_MM) & (to_head.agreement > _SAME) & ~_on_border(to_head, target)
+    open_covered &= ~template.loose
+    open_border = np.zeros(len(bent), bool)
+    open_border[boundary_edges(torch.from_numpy(template.triangles)).numpy()] = True
+    corners, weights = template.triangles[to_open.points.triangle], to_open.points.barycentric
+    beyond = ((weights < 1e-6) | open_border[corners]).all(1) & (to_open.distance > 0.5)
+    head_covered = (to_open.distance < _COVERED_MM) & (to_open.agreement > _SAME) & ~beyond
+    base = to_head.points.of(target.vertices, target.triangles)
+    return Registration(bent, base, to_head.points, open_covered, to_open.points, head_covered)
+
+
+def _nearest_by_parts(template: Template, target: _Target, bent: np.ndarray, *, onto_target: bool) -> Nearest:
+    """`SurfaceIndex.nearest` of all vertices of one surface on the matching parts of the other.
+
+    On a target without eyeballs of its own, skin between the lids may be an eye.
+    """
+    if onto_target:
+        n, points, normals = len(bent), bent, vertex_normals(bent, template.triangles)
+        surface, triangles = target.vertices, target.triangles
+    else:
+        n, points, normals = len(target.vertices), target.vertices, target.normals
+        surface, triangles = bent, template.triangles
+    triangle, barycentric = np.zeros(n, np.int64), np.tile([1.0, 0.0, 0.0], (n, 1))
+    distance, agreement = np.full(n, np.inf), np.full(n, -1.0)
+    parts = _matching_parts(template, target)
+    if not target.eyeball.any():
+        parts = [(~template.loose, ~target.eyeball)]
+    for mine, theirs in parts:
+        asked, among = (mine, theirs) if onto_target else (theirs, mine)
+        index = SurfaceIndex(surface, triangles, among=triangles_within(among, triangles))
+        if not len(index) or not asked.any():
+            continue
+        found = index.nearest(points[asked], normals[asked])
+        triangle[asked], barycentric[asked] = found.points.triangle, found.points.barycentric
+        distance[asked], agreement[asked] = found.distance, found.agreement
+    return Nearest(MeshPoints(triangle, barycentric), distance, agreement)
