@@ -145,9 +145,10 @@ def split_seams(
 
     Returns which vertex and which UV each new vertex is, and the triangles of the new vertices.
     """
-    pairs = torch.stack([triangles, uv_triangles], -1).flatten(0, 1)
-    kept, index = torch.unique(pairs, dim=0, return_inverse=True)
-    return kept[:, 0], kept[:, 1], index.view_as(triangles)
+    # Both in one number: torch sorts numbers many times faster than rows.
+    base = int(uv_triangles.max()) + 1 if uv_triangles.numel() else 1
+    kept, index = torch.unique(triangles.long() * base + uv_triangles.long(), return_inverse=True)
+    return kept // base, kept % base, index
 
 
 def _area_vectors(vertices: Tensor, triangles: Tensor) -> Tensor:
