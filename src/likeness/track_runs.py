@@ -1,27 +1,167 @@
-"""A whole run of tracking: a person's rig driven by a video, as the command line does it."""
+"""Whole runs of tracking, as the command line does them: everyone in a video, or a personal rig driven by it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from likeness.atomic import atomic_folder
-from likeness.errors import InputError
+import likeness
+from likeness.atomic import atomic_folder, write_text
+from likeness.errors import InputError, NoFaceError
 from likeness.face import Face
+from likeness.heads import load_head
 from likeness.heads.personal import PersonalHead
 from likeness.landmarks import MediaPipe
 from likeness.landmarks.base import Landmarks
+from likeness.landmarks.sessions import Device
 from likeness.methods.inorig.driving import blendshapes_of, motion_of
 from likeness.methods.inorig.method import InorigMethod
 from likeness.methods.inorig.outputs import write_clips
+from likeness.methods.open.calibration import calibrate
+from likeness.methods.open.method import OpenMethod, Quality
 from likeness.methods.protocol import Photo
-from likeness.videos import VideoReader
+from likeness.tracking.checkpoint import Checkpoint
+from likeness.tracking.overlay import Overlay, Style
+from likeness.tracking.people import find_people
+from likeness.tracking.sightings import find_sightings, read_sightings
+from likeness.tracking.solving import TrackedPerson, solve_person
+from likeness.videos import VideoReader, VideoWriter
 
 # Official tracking looks at the whole clip at once; so many frames of it are held in memory.
 _MOST_OFFICIAL_FRAMES = 1500
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """How everyone in a video is followed. ``rig`` is a Face on the open head: this person's, who is then the only one
+    followed. ``overlay`` None writes no video; ``smoothing`` is `likeness.animate.filters.smooth`'s strength."""
+
+    quality: Quality = "balanced"
+    rig: Path | None = None
+    overlay: Style | None = "mesh"
+    side_by_side: bool = False
+    smoothing: float = 1.0
+    max_people: int | None = None
+    restart: bool = False
+    device: Device = "auto"
+
+
+Progress = Callable[[str, int, int | None], None]
+"""Told what is being done, how many frames are done, and of how many where that is known."""
+
+
+def track_people(
+    video: Path, out: Path, options: TrackingOptions, *, report: Callable[[str], None], progress: Progress
+) -> list[Path]:
+    """Follow everyone in a video; returns the folder of each person, the one most seen first.
+
+    One person's results lie in ``out``, several people's in ``out/person-1``, ``out/person-2`` …: ``face.safetensors``,
+    ``motion.safetensors`` and ``motion.csv``, ``head.glb`` with the animation, ``overlay.mp4`` and ``tracking.json``. A
+    run that was stopped goes on where it was when it is started again with the same video, rig and quality. Raises
+    NoFaceError when nobody is seen, ImageError when the video cannot be read, InputError when the rig is not on the
+    open head, OutputError.
+    """
+    given = None if options.rig is None else _open_face(options.rig)
+    with VideoReader(video) as reader:
+        checkpoint = Checkpoint(out, _fingerprint(video, options))
+        if options.restart:
+            checkpoint.clear()
+            checkpoint = Checkpoint(out, _fingerprint(video, options))
+        n_expected = reader.n_frames_estimate
+        n_frames = find_sightings(
+            reader, checkpoint, device=options.device, progress=lambda n: progress("finding faces", n, n_expected)
+        )
+        people, n_left_out = find_people(read_sightings(checkpoint), fps=reader.fps)
+        if not people:
+            checkpoint.clear()
+            raise NoFaceError(f"{video}: no face in any of its {n_frames} frames.")
+        if n_left_out:
+            report(f"{video}: {n_left_out} short appearances of other faces left out")
+        chosen = people[: 1 if given else options.max_people]
+        folders = [out] if len(chosen) == 1 else [out / f"person-{k}" for k in range(1, len(chosen) + 1)]
+        method, calibration = OpenMethod(quality=options.quality), calibrate(load_head("open"), "mediapipe478")
+        for number, (person, folder) in enumerate(zip(chosen, folders, strict=True), 1):
+            tracked = solve_person(
+                reader,
+                checkpoint,
+                person,
+                name=f"person-{number}",
+                n_frames=n_frames,
+                method=method,
+                calibration=calibration,
+                given=given,
+                smoothing=options.smoothing,
+                progress=lambda n, p=person: progress("solving", n, p.n_frames),
+            )
+            _write(folder, video, reader, tracked, options, lambda n: progress("drawing", n, n_frames))
+            report(f"{video} -> {folder}")
+    checkpoint.clear()
+    return folders
+
+
+def _write(folder: Path, video: Path, reader: VideoReader, tracked: TrackedPerson, options, progress) -> None:
+    with atomic_folder(folder) as temporary:
+        tracked.face.save(temporary / "face.safetensors")
+        tracked.motion.save(temporary / "motion.safetensors")
+        tracked.motion.save(temporary / "motion.csv")
+        tracked.face.rig().save(temporary / "head.glb", motion=tracked.motion)
+        write_text(temporary / "tracking.json", json.dumps(_summary(tracked), indent=1) + "\n")
+        if options.overlay is None:
+            return
+        overlay = Overlay(tracked, style=options.overlay, side_by_side=options.side_by_side)
+        with VideoWriter(temporary / "overlay.mp4", fps=reader.fps, sound_from=video) as writer:
+            for number, drawn in enumerate(overlay.frames(frame.pixels for frame in reader.steady()), 1):
+                writer.write(drawn)
+                progress(number)
+
+
+def _summary(tracked: TrackedPerson) -> dict[str, Any]:
+    """What a person wants to know of a run, and which frames no face was seen in ([first, last], counted from 0)."""
+    confidence = tracked.motion.confidence
+    assert confidence is not None
+    seen = confidence > 0
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], seen, [True]]).astype(int)))
+    return {
+        "frames": len(seen),
+        "fps": tracked.motion.fps,
+        "frames_seen": int(seen.sum()),
+        "held": [[int(a), int(b) - 1] for a, b in edges.reshape(-1, 2)],
+        "mean_confidence": round(float(confidence[seen].mean()), 4),
+        "focal_px": round(tracked.focal, 2),
+        "image_size": list(tracked.face.image_size),
+    }
+
+
+def _fingerprint(video: Path, options: TrackingOptions) -> dict[str, Any]:
+    """What the checkpoints of a run depend on."""
+    return {
+        "likeness": likeness.__version__,
+        "video": _identity_of(video),
+        "rig": None if options.rig is None else _identity_of(options.rig),
+        "quality": options.quality,
+        "head": load_head("open").version,
+    }
+
+
+def _identity_of(path: Path) -> list[Any]:
+    status = path.stat()
+    return [str(path.absolute()), status.st_size, status.st_mtime_ns]
+
+
+def _open_face(path: Path) -> Face:
+    face = Face.load(path)
+    if face.head.name != "open":
+        raise InputError(
+            f"{path}: a Face on the head '{face.head.name}'; video is followed with Faces on the open head (or "
+            "personal rigs of INORig). Reconstruct the person with `likeness reconstruct --method open`."
+        )
+    return face
 
 
 def track_video(

@@ -116,6 +116,23 @@ class VideoReader:
         if on_show is not None:
             yield on_show
 
+    def steady(self, *, first: int = 0) -> Iterator[VideoFrame]:
+        """Frames at an even rate, from number `first`: number i is the picture on show at i / fps.
+
+        Phones record at uneven rates; here pictures are repeated or left out so that sound and motion keep in step.
+        """
+        frames = self.frames(start=max(0.0, (first - 0.5) / self.fps))
+        number, on_show = first, next(frames, None)
+        for coming in itertools.chain(frames, [None]):
+            if on_show is None:
+                return
+            # Half a frame of grace, since time stamps are rounded; the last picture is shown for one frame.
+            shown_until = on_show.time + 1 / self.fps if coming is None else coming.time
+            while number / self.fps < shown_until - 0.5 / self.fps:
+                yield VideoFrame(on_show.pixels, number / self.fps)
+                number += 1
+            on_show = coming
+
     @property
     def _rate(self) -> Fraction:
         return self._stream.average_rate or self._stream.guessed_rate or Fraction(25)

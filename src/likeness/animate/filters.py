@@ -30,7 +30,7 @@ _CALM = 0.2
 # More than this is no noise of a tracker but motion: it bounds what is measured from the motion itself.
 WEIGHT_NOISE = 0.03
 ROTATION_NOISE = np.radians(0.4)
-POSITION_NOISE = 1.5
+DIRECTION_NOISE, DISTANCE_NOISE = 1e-3, 0.01
 
 
 # ---------------------------------------------------------------- afterwards
@@ -48,11 +48,7 @@ def smooth(motion: Motion, *, strength: float = 1.0) -> Motion:
     if strength == 0 or len(motion) < 3:
         return motion
     eyes = [smooth_rotations(motion.eyes[:, side], fps=motion.fps, strength=strength) for side in range(2)]
-    position = motion.position
-    if position is not None:
-        position = smooth_values(
-            position, fps=motion.fps, limit=POSITION_NOISE, strength=strength, together=True
-        ).astype(position.dtype)
+    position = None if motion.position is None else _smooth_position(motion.position, motion.fps, strength)
     return replace(
         motion,
         weights=smooth_values(motion.weights, fps=motion.fps, limit=WEIGHT_NOISE, strength=strength).astype(np.float32),
@@ -72,6 +68,16 @@ def smooth_rotations(
     # A quaternion turns by half the angle.
     means = smooth_values(quaternions, fps=fps, limit=ROTATION_NOISE / 2, strength=strength, together=True)
     return Rotation.from_quat(means).as_rotvec()
+
+
+def _smooth_position(position: Float[np.ndarray, "F 3"], fps: float, strength: float) -> Float[np.ndarray, "F 3"]:
+    """Direction and log distance apart: cameras see the one to a fraction of a millimetre, the other to centimetres."""
+    distance = np.maximum(np.abs(position[:, 2:].astype(np.float64)), 1.0)
+    direction = smooth_values(
+        position[:, :2] / distance, fps=fps, limit=DIRECTION_NOISE, strength=strength, together=True
+    )
+    distance = np.exp(smooth_values(np.log(distance), fps=fps, limit=DISTANCE_NOISE, strength=strength))
+    return np.concatenate([direction * distance, np.sign(position[:, 2:]) * distance], 1).astype(np.float32)
 
 
 def smooth_values(

@@ -61,6 +61,26 @@ class Tracker:
         self._n_frames_empty = 0 if len(found) else self._n_frames_empty + 1
         return self._named(found)
 
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """What the next frame depends on, as arrays; `restore` goes on from there."""
+        return {
+            "ids": np.array([face.id for face in self._known], np.int64),
+            "points": np.array([face.points for face in self._known], np.float32).reshape(len(self._known), -1, 3),
+            "unseen": np.array([face.n_frames_unseen for face in self._known], np.int64),
+            "counts": np.array([self._n_ids, self._n_frames_empty], np.int64),
+        }
+
+    def restore(self, snapshot: dict[str, np.ndarray]) -> None:
+        """Go on from a `snapshot`, of this or another tracker."""
+        rows = zip(snapshot["ids"].tolist(), snapshot["points"], snapshot["unseen"].tolist(), strict=True)
+        self._known = [_Known(id_, points, unseen) for id_, points, unseen in rows]
+        self._n_ids, self._n_frames_empty = snapshot["counts"].tolist()
+
+    @property
+    def n_visible(self) -> int:
+        """How many faces the last frame showed."""
+        return sum(face.n_frames_unseen == 0 for face in self._known)
+
     def _with_newcomers(self, image: np.ndarray, found: FoundFaces) -> FoundFaces:
         look = find_faces if not len(found) and self._n_frames_empty % THOROUGH_EVERY == 0 else find_faces_quickly
         only_one = self.max_faces == 1
