@@ -17,8 +17,9 @@ from likeness.methods.facescape.pose import Pose
 
 def landmark_points(basis: LandmarkBasis, factors: np.ndarray, expression: np.ndarray) -> Float[np.ndarray, "68 3"]:
     """Landmark vertices in the model frame, mm."""
-    pairs = np.outer(factors, slots_of(expression)).reshape(1, -1)
-    return (pairs @ basis.reshape(pairs.shape[1], -1)).reshape(-1, 3)
+    pairs = np.outer(factors, slots_of(expression)).ravel()
+    # The model's basis is a view of an array with vertices first, so that this way round nothing is copied.
+    return (basis.transpose(2, 3, 0, 1).reshape(-1, len(pairs)) @ pairs).reshape(-1, 3)
 
 
 def rigid_residual(
