@@ -19,16 +19,16 @@ from likeness.solve.box_least_squares import box_least_squares
 
 # Joints whose turning is the head's pose, not its expression.
 _POSE_JOINTS = ("root", "neck", "head")
-_JAW = "jaw"
+JAW = "jaw"
 # How a jaw's rotation (rad, about the head's axes) is named among weights.
 JAW_NAMES = ("jaw.x", "jaw.y", "jaw.z")
 # A secant of a jaw's rotation, rad: jaws open a few tenths of a radian.
 _JAW_STEP = 0.2
 # Of the shapes' mean curvature: how dear a weight's square and a weight itself are, so that of shapes which nearly
 # repeat or undo each other few speak. Measured with benchmarks/eval_retarget.py.
-_RIDGE, _SPARSITY = 1e-2, 5e-3
+RIDGE, SPARSITY = 1e-2, 5e-3
 # The same for coefficients of a head's own space, which are orthogonal or nearly so.
-_NATIVE_RIDGE = 1e-3
+NATIVE_RIDGE = 1e-3
 
 
 def with_arkit_shapes(native: Rig, face: Face) -> Rig:
@@ -74,18 +74,18 @@ def explained(
     basis, wanted = points.features(shapes), points.features(displacements)
     gram = basis @ basis.T
     mean = np.trace(gram) / len(gram)
-    gram += _RIDGE * mean * np.eye(len(gram))
-    right = wanted @ basis.T - _SPARSITY * mean
+    gram += RIDGE * mean * np.eye(len(gram))
+    right = wanted @ basis.T - SPARSITY * mean
     return box_least_squares(gram[None], right, np.zeros(len(gram)), np.ones(len(gram)))
 
 
 def jaw_shapes(face: Face) -> Float[np.ndarray, "J V 3"]:
     """Displacements for a radian of the jaw's rotation about each axis (secants); none for a head without a jaw."""
     head = face.head
-    if _JAW not in head.joint_names:
+    if JAW not in head.joint_names:
         return np.zeros((0, len(face.neutral_vertices), 3), np.float32)
     joints = torch.zeros(3, len(head.joint_names), 3, device=face.identity.device)
-    joints[:, head.joint_names.index(_JAW)] = torch.eye(3, device=joints.device) * _JAW_STEP
+    joints[:, head.joint_names.index(JAW)] = torch.eye(3, device=joints.device) * _JAW_STEP
     offsets = None if face.offsets is None else face.offsets[None]
     with torch.no_grad():
         moved = head.vertices(face.identity[None].expand(3, -1), None, joints, offsets) - face.neutral_vertices
@@ -106,7 +106,7 @@ def _translated(
     names = (*native.blendshape_names, *JAW_NAMES)[: len(own)]
     basis, goals = points.features(own), points.features(rig.blendshapes)
     gram = basis @ basis.T
-    gram += _NATIVE_RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    gram += NATIVE_RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
     coefficients = np.linalg.solve(gram, basis @ goals.T)
     return tuple(replace(d, weights=_combined(d.weights, names, coefficients, rig.blendshape_names)) for d in details)
 

@@ -22,8 +22,9 @@ from likeness.heads.protocol import Head
 from likeness.heads.registration import Registration, Template, template_stiffness
 from likeness.meshes import uniform_laplacian
 
-# How smoothly the bent open head fills in what a person's mesh does not show.
-_STIFFNESS = 0.1
+# How smoothly the bent open head follows a person's shape and fills in what the mesh does not show; and a trace of it,
+# where the mesh's own movement is to be kept as it is.
+_STIFFNESS, _FILLING = 0.1, 1e-4
 
 
 def carried_shapes(head: Head, neutral: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "52 V 3"]:
@@ -46,11 +47,28 @@ def person_template(
     registration: Registration, triangles: Int[np.ndarray, "T 3"], neutral: Float[np.ndarray, "V 3"]
 ) -> Float[np.ndarray, "N 3"]:
     """The open head's vertices on a person's neutral face (mm); parts the mesh lacks follow the others smoothly."""
-    seen = registration.open_covered.astype(np.float64)
     moved = registration.open_to_head.of(neutral.astype(np.float64), triangles) - registration.base
-    system = sparse.csc_array(_STIFFNESS * template_stiffness() + sparse.diags_array(seen))
+    return registration.template + _filled_in(registration, moved[None], _STIFFNESS)[0]
+
+
+def on_template(
+    registration: Registration, triangles: Int[np.ndarray, "T 3"], fields: Float[np.ndarray, "K V 3"]
+) -> Float[np.ndarray, "K N 3"]:
+    """Displacements given at a head's vertices, at the open head's; parts the head lacks follow the others smoothly."""
+    return _filled_in(registration, registration.open_to_head.of(fields, triangles), _FILLING)
+
+
+def _filled_in(
+    registration: Registration, fields: Float[np.ndarray, "K N 3"], stiffness: float
+) -> Float[np.ndarray, "K N 3"]:
+    """Fields as they are where the head has a counterpart, and smooth between and beyond."""
+    seen = registration.open_covered.astype(np.float64)
+    if seen.all():
+        return fields
+    system = sparse.csc_array(stiffness * template_stiffness() + sparse.diags_array(seen))
     factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0)
-    return registration.template + factor.solve(seen[:, None] * moved)
+    flat = (seen[:, None] * fields).transpose(1, 0, 2).reshape(len(seen), -1)
+    return factor.solve(flat).reshape(len(seen), len(fields), 3).transpose(1, 0, 2)
 
 
 def to_vertices(

@@ -57,7 +57,7 @@ class Registration:
 
     ``template`` (N, 3): the open head's vertices bent onto the other head's average shape, mm in its head frame; also
     of parts that the other head lacks. ``open_to_head``: the point of the other head's surface that is each open
-    vertex, ``open_covered`` (N,) whether there is one, ``base`` (N, 3) where these points were when the heads were registered.
+    vertex, ``open_covered`` (N,) whether there is one, ``base`` (N, 3) where these points were at registration.
     ``head_to_open``: the point of the open head's surface that is each of the other head's vertices, ``head_covered``
     (V,) whether there is one; elsewhere the nearest stands in.
     """
