@@ -10,8 +10,10 @@ import click
 import likeness
 from likeness.errors import LikenessError
 
-FORMATS = ("face", "glb", "obj", "ply", "landmarks", "parameters", "depth", "overview", "official")
-_DEFAULT_FORMATS = "face,glb,obj,landmarks,parameters,depth,overview"
+FORMATS = (
+    "face", "glb", "obj", "ply", "maps", "detail", "landmarks", "parameters", "depth", "overview", "official"
+)  # fmt: skip
+_DEFAULT_FORMATS = "face,glb,obj,maps,landmarks,parameters,depth,overview"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,17 +11,24 @@ import numpy as np
 
 from likeness.atomic import write_text
 from likeness.cameras import Pinhole
+from likeness.displaced import displaced_surface
 from likeness.face import Face
-from likeness.files.maps import write_depth, write_image
-from likeness.files.obj import write_obj
-from likeness.files.ply import write_ply
+from likeness.files.maps import write_depth, write_displacement, write_exr, write_image
+from likeness.files.obj import ObjMaterial, ObjMesh, write_obj, write_obj_mesh
+from likeness.files.ply import PlyMesh, write_ply, write_ply_mesh
 from likeness.landmarks.conventions import to_five
 from likeness.methods import Photo
+from likeness.normal_maps import normals_to_picture, tangent_normals
 from likeness.portraits import depth_of, overview
 
 _CONVENTIONS = ("ibug68", "mediapipe478", "five")
 DEPTH_SCALE = 0.1
 """Millimetres a step of depth.png; 16 bit then reach 6.5 m."""
+DISPLACEMENT_SCALE = 0.0005
+"""Millimetres a step of displacement.png, whose middle step stands for 0; 16 bit then reach ±16 mm."""
+DISPLACEMENT_OFFSET = -32768 * DISPLACEMENT_SCALE
+# Two cuts of each edge would leave triangles wider than a wrinkle; three are half a millimetre.
+_DETAIL_SUBDIVISIONS = 3
 
 
 def write_result(folder: Path, photo: Photo, face: Face, formats: Sequence[str]) -> None:
@@ -50,11 +57,46 @@ def _write_obj(folder: Path, face: Face) -> None:
     write_obj(folder / "neutral.obj", face.neutral().mesh())
 
 
+def write_maps(folder: Path, face: Face) -> None:
+    """Displacement as float EXR and as 16-bit PNG, and the normal map of the Face as it is; nothing without relief."""
+    if face.displacement is None:
+        return
+    displacement = face.displacement.detach().cpu()
+    write_exr(folder / "displacement.exr", displacement.numpy())
+    scale = {"scale": DISPLACEMENT_SCALE, "offset": DISPLACEMENT_OFFSET}
+    write_displacement(folder / "displacement.png", displacement.numpy(), **scale)
+    normals = tangent_normals(displacement, face.vertices.detach().cpu(), face.head.topology)
+    write_image(folder / "normal.png", normals_to_picture(normals))
+
+
+def write_detailed_mesh(folder: Path, face: Face) -> None:
+    """The surface cut finer and displaced, as in the photo: OBJ with UVs and texture, PLY with normals."""
+    surface = displaced_surface(face, n_subdivisions=_DETAIL_SUBDIVISIONS)
+    points, normals, uv = (part.detach().cpu().numpy() for part in (surface.vertices, surface.normals, surface.uv))
+    triangles = surface.triangles.cpu().numpy().astype(np.int32)
+    write_ply_mesh(folder / "head_detail.ply", PlyMesh(points, triangles, normals=normals))
+    texture = face.albedo_image()
+    corners = np.pad(triangles, ((0, 0), (0, 1)), constant_values=-1)
+    mesh = ObjMesh(
+        points,
+        corners,
+        uv=uv,
+        uv_faces=corners,
+        normals=normals,
+        normal_faces=corners,
+        materials=() if texture is None else (ObjMaterial("skin", texture=texture, texture_name="albedo.png"),),
+        face_materials=np.full(len(corners), -1 if texture is None else 0, np.int32),
+    )
+    write_obj_mesh(folder / "head_detail.obj", mesh)
+
+
 _MESH_WRITERS: dict[str, Callable[[Path, Face], None]] = {
     "face": lambda folder, face: face.save(folder / "face.safetensors"),
     "glb": lambda folder, face: face.rig().save(folder / "head.glb"),
     "obj": _write_obj,
     "ply": lambda folder, face: write_ply(folder / "head.ply", face.mesh()),
+    "maps": write_maps,
+    "detail": write_detailed_mesh,
 }
 
 
@@ -106,9 +148,22 @@ def parameters_record(face: Face) -> dict[str, Any]:
         "camera": _camera_record(face),
         "light": None if face.light is None else _rounded(face.light, 6),
         "depth": {"file": "depth.png", "millimetres_per_step": DEPTH_SCALE, "empty": 0},
+        "displacement": _displacement_record(face),
         "image_size": {"width": face.image_size[1], "height": face.image_size[0]},
     }
     return record
+
+
+def _displacement_record(face: Face) -> dict[str, Any] | None:
+    if face.displacement is None:
+        return None
+    return {
+        "file": "displacement.png",
+        "millimetres_per_step": DISPLACEMENT_SCALE,
+        "millimetres_at_0": DISPLACEMENT_OFFSET,
+        "meaning": "along the smooth surface's normal, in the head's UV chart; displacement.exr holds millimetres",
+        "largest": round(float(face.displacement.abs().max()), 4),
+    }
 
 
 def _camera_record(face: Face) -> dict[str, Any]:

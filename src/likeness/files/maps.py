@@ -59,9 +59,15 @@ def write_displacement(
 
     Raises `InputError` for values beyond that range or not finite, and `OutputError`.
     """
+    write_bytes(path, displacement_png(displacement_mm, scale=scale, offset=offset, name=Path(path).name))
+
+
+def displacement_png(
+    displacement_mm: Float[np.ndarray, "H W"], *, scale: float, offset: float, name: str = "displacement"
+) -> bytes:
+    """The content of such a file. Raises `InputError` as `write_displacement` does, calling the map ``name``."""
     steps = np.rint((displacement_mm - offset) / scale)
-    reach = f"displacements from {offset:g} to {offset + 65535 * scale:g} mm"
-    _write_steps(path, steps, reach)
+    return _steps_png(name, steps, f"displacements from {offset:g} to {offset + 65535 * scale:g} mm")
 
 
 def read_displacement(path: str | os.PathLike, *, scale: float, offset: float) -> Float32[np.ndarray, "H W"]:
@@ -70,11 +76,15 @@ def read_displacement(path: str | os.PathLike, *, scale: float, offset: float) -
 
 
 def _write_steps(path: str | os.PathLike, steps: np.ndarray, reach: str) -> None:
+    write_bytes(path, _steps_png(Path(path).name, steps, reach))
+
+
+def _steps_png(name: str, steps: np.ndarray, reach: str) -> bytes:
     if steps.ndim != 2 or 0 in steps.shape:
-        raise InputError(f"{Path(path).name}: a map of shape {steps.shape} cannot be written, expected (H, W).")
+        raise InputError(f"{name}: a map of shape {steps.shape} cannot be written, expected (H, W).")
     if not (steps.min() >= 0 and steps.max() <= 65535):  # also refuses NaN
-        raise InputError(f"{Path(path).name}: 16 bit hold {reach}, and the values reach further; choose another scale.")
-    _write_png(path, steps.astype(np.uint16))
+        raise InputError(f"{name}: 16 bit hold {reach}, and the values reach further; choose another scale.")
+    return _png(steps.astype(np.uint16))
 
 
 def _read_steps(path: str | os.PathLike) -> Float[np.ndarray, "H W"]:
@@ -88,10 +98,14 @@ def _read_steps(path: str | os.PathLike) -> Float[np.ndarray, "H W"]:
 
 
 def _write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
+    write_bytes(path, _png(pixels))
+
+
+def _png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     # The level is named so that the bytes do not depend on a default.
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=6)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 # --- EXR ------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from likeness.files.glb import GlbImage, GlbJoint, GlbMaterial, GlbModel, GlbPart
 from likeness.files.motion_glb import animation_of
+from likeness.files.rig_detail_glb import detail_payloads, rest_normal_image
 from likeness.meshes import vertex_normals
 from likeness.motion import Motion
 from likeness.rig import Rig
@@ -33,6 +34,7 @@ def rig_to_glb(rig: Rig, *, name: str = "head", motion: Motion | None = None) ->
     triangles = torch.from_numpy(rig.topology.triangles.astype(np.int64))
     normals = _normals(rig.neutral, triangles)
     moved = np.stack([_normals(rig.neutral + delta, triangles) for delta in rig.blendshapes])
+    payloads, detail_extras = detail_payloads(rig)
     weights = dict(zip(rig.blendshape_names, rig.weights.tolist(), strict=True))
     return GlbModel(
         name=name,
@@ -49,12 +51,18 @@ def rig_to_glb(rig: Rig, *, name: str = "head", motion: Motion | None = None) ->
         morph_deltas=rig.blendshapes.astype(np.float32),
         morph_normal_deltas=moved - normals,
         animations=() if animation is None else (animation,),
-        extras={"photo_weights": {name: round(value, 5) for name, value in weights.items() if value}, **motion_extras},
+        extras={
+            "photo_weights": {name: round(value, 5) for name, value in weights.items() if value},
+            **detail_extras,
+            **motion_extras,
+        },
+        payloads=payloads,
     )
 
 
 def _parts(rig: Rig) -> tuple[GlbPart, ...]:
     texture = None if rig.albedo is None else GlbImage.from_pixels(rig.albedo, encoding="jpeg")
+    relief = rest_normal_image(rig)
     colour = (1.0, 1.0, 1.0, 1.0) if texture else _BARE_SKIN
     chosen = _triangles_by_part(rig.topology)
     roughness = {"skin": _SKIN_ROUGHNESS} | {part: value for part, (_, value) in _PARTS.items()}
@@ -63,7 +71,13 @@ def _parts(rig: Rig) -> tuple[GlbPart, ...]:
         GlbPart(
             name=part,
             triangles=rig.topology.triangles[rows].astype(np.int32),
-            material=GlbMaterial(part, base_colour=colour, base_colour_image=texture, roughness=roughness[part]),
+            material=GlbMaterial(
+                part,
+                base_colour=colour,
+                base_colour_image=texture,
+                normal_image=relief if part == "skin" else None,
+                roughness=roughness[part],
+            ),
             uv_triangles=None if uv_triangles is None else uv_triangles[rows].astype(np.int32),
         )
         for part, rows in chosen.items()
