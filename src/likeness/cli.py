@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 import likeness
-from likeness.errors import LikenessError
+from likeness.errors import InputError, LikenessError
 
 FORMATS = (
-    "face", "glb", "obj", "ply", "maps", "detail", "landmarks", "parameters", "depth", "overview", "official"
+    "face", "glb", "obj", "ply", "maps", "detail", "landmarks", "parameters", "depth", "overview", "official",
+    "turntable", "turntable.gif",
 )  # fmt: skip
 _DEFAULT_FORMATS = "face,glb,obj,maps,landmarks,parameters,depth,overview"
 
@@ -66,9 +68,10 @@ _COMPAT = click.option(
 @click.option(
     "--formats", callback=_formats, default=_DEFAULT_FORMATS, show_default=True, help="What to write, comma-separated."
 )
+@click.option("--turntable", is_flag=True, help="Also a film of the head turning: turntable.mp4.")
 @click.pass_context
 def reconstruct(
-    context, photos, out, method, same_person, device, quality, compat, rig, landmarks, max_faces, formats
+    context, photos, out, method, same_person, device, quality, compat, rig, landmarks, max_faces, formats, turntable
 ) -> None:
     """Make a riggable head of every face in PHOTOS (files, or folders of them)."""
     from likeness import runs
@@ -82,7 +85,7 @@ def reconstruct(
         max_faces=max_faces,
         landmarks=landmarks,
         options=_method_options(quality=quality, compat=compat, rig=rig),
-        formats=formats,
+        formats=(*formats, "turntable") if turntable else formats,
         report=lambda line: click.echo(line),
         complain=lambda error: _complain(context, error),
         progress=sys.stderr.isatty(),
@@ -146,20 +149,138 @@ def transfer(context, source, expressions, out, method, device, formats) -> None
 
 
 @main.command()
-@click.argument("video", type=click.Path(path_type=Path))
-@click.option("--rig", required=True, type=click.Path(path_type=Path), help="A Face made with --method inorig.")
-@click.option("--target", type=click.Path(path_type=Path), help="Another such Face that wears the same motion.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("targets", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_OUT
+@click.option("--method", default="open", show_default=True, help="open or deca.")
 @_DEVICE
 @_COMPAT
-@click.option("--weights", type=click.Choice(["best", "robust"]), default="best", show_default=True)
-def track(video, rig, target, out, device, compat, weights) -> None:
-    """Drive a person's rig by VIDEO: its motion, and clips that show it."""
-    from likeness.methods.inorig.method import InorigMethod
-    from likeness.track_runs import track_video
+@click.option("--smooth", type=click.IntRange(0), default=None, help="Window in frames; 0 for none.")
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Strength of the whole expression.")
+@click.option("--upper-scale", type=float, default=1.0, show_default=True, help="Strength from the brows upwards.")
+@click.option("--freeze-eyes/--move-eyes", default=None, help="Keep lids and gaze of the photo.")
+@click.option("--pose", type=click.Choice(["source", "driver"]), default="source", show_default=True)
+@click.option("--files", default=None, help="What to write of a frame, comma-separated; see the documentation.")
+@click.option("--image-format", type=click.Choice(["png", "jpg", "webp"]), default="png", show_default=True)
+@click.pass_context
+def reenact(
+    context,
+    source,
+    targets,
+    out,
+    method,
+    device,
+    compat,
+    smooth,
+    scale,
+    upper_scale,
+    freeze_eyes,
+    pose,
+    files,
+    image_format,
+) -> None:
+    """Re-render the face of SOURCE (a photo, or a folder of them) with the expressions of TARGETS (photos, videos)."""
+    from likeness import reenact_runs
+    from likeness.reenactment.stages import choose_stage
 
-    method = InorigMethod(device=device, weights=weights, compat=compat or "default")
-    track_video(video, rig, out, method=method, target=target, report=lambda line: click.echo(line))
+    stage = choose_stage(
+        method=method,
+        compat=compat,
+        device=device,
+        smooth=smooth,
+        scale=scale,
+        upper_scale=upper_scale,
+        freeze_eyes=freeze_eyes,
+        pose=pose,
+        files=files,
+        image_format=image_format,
+    )
+    tally = reenact_runs.reenact(
+        source,
+        targets,
+        out,
+        stage=stage,
+        manifest_inside=compat is None,
+        report=lambda line: click.echo(line),
+        complain=lambda error: _complain(context, error),
+        progress=sys.stderr.isatty(),
+    )
+    if tally.failed or tally.sources_failed:
+        context.exit(1)
+
+
+@main.command()
+@click.argument("video", type=click.Path(path_type=Path))
+@click.option(
+    "--rig", type=click.Path(path_type=Path), help="A Face of the person, on the open head or a personal rig (inorig)."
+)
+@click.option("--target", type=click.Path(path_type=Path), help="inorig: another such Face that wears the same motion.")
+@_OUT
+@_DEVICE
+@click.option("--quality", default="balanced", show_default=True, help="open: how far the head itself is worked out.")
+@click.option(
+    "--overlay",
+    type=click.Choice(["mesh", "clay", "none"]),
+    default="mesh",
+    show_default=True,
+    help="open: film drawn.",
+)
+@click.option("--side-by-side", is_flag=True, help="open: the untouched film beside the overlay.")
+@click.option(
+    "--smoothing", type=click.FloatRange(0, 100), default=1.0, show_default=True, help="open: strength; 0 is none."
+)
+@click.option("--max-people", type=click.IntRange(1), help="open: follow at most so many, those most seen first.")
+@click.option("--restart", is_flag=True, help="open: begin anew where a run was stopped.")
+@_COMPAT
+@click.option("--weights", type=click.Choice(["best", "robust"]), default="best", show_default=True, help="inorig's.")
+def track(
+    video, rig, target, out, device, quality, overlay, side_by_side, smoothing, max_people, restart, compat, weights
+) -> None:
+    """Follow everyone in VIDEO: a head for each person, their motion, and a film that shows it.
+
+    A run that was stopped goes on where it was when the command is given again.
+    """
+    from likeness import track_runs
+
+    if rig is not None and track_runs.is_personal(rig):
+        from likeness.methods.inorig.method import InorigMethod
+
+        method = InorigMethod(device=device, weights=weights, compat=compat or "default")
+        track_runs.track_video(video, rig, out, method=method, target=target, report=lambda line: click.echo(line))
+        return
+    if target is not None or compat is not None:
+        raise InputError("--target and --compat go with --rig FACE, a Face made with --method inorig.")
+    options = track_runs.TrackingOptions(
+        quality=quality,
+        rig=rig,
+        overlay=None if overlay == "none" else overlay,
+        side_by_side=side_by_side,
+        smoothing=smoothing,
+        max_people=max_people,
+        restart=restart,
+        device=device,
+    )
+    with _progress_bar() as progress:
+        track_runs.track_people(video, out, options, report=lambda line: click.echo(line), progress=progress)
+
+
+@contextmanager
+def _progress_bar():
+    """A bar on the terminal that follows (what, done, of how many); nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="frame", mininterval=0.5) as bar:
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if bar.desc != f"{what}: ":
+                bar.reset(total)
+                bar.set_description(what)
+            bar.update(done - bar.n)
+
+        yield show
 
 
 @main.group(invoke_without_command=True)

@@ -1,0 +1,137 @@
+"""Where lips and lids meet in a photo: three slits, each between two lines of landmarks.
+
+The fitted mesh has its own idea of where the lips touch, a millimetre beside the photo's. A texture taken by it alone
+would carry the lower lip's red on the upper lip, which shows as soon as the mouth opens. The landmarks know better:
+nothing of the upper lip lies below the upper lip's line, and no tooth outside the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from likeness.heads.protocol import Head
+from likeness.reenactment.parts import INSIDE_MOUTH, Part
+
+# Upper and lower line of each slit, from corner to corner.
+_LINES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
+    "mediapipe478": {
+        "mouth": (
+            (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308),
+            (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308),
+        ),
+        "right eye": ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133)),
+        "left eye": ((362, 398, 384, 385, 386, 387, 388, 466, 263), (362, 382, 381, 380, 374, 373, 390, 249, 263)),
+    },
+    "ibug68": {
+        "mouth": ((60, 61, 62, 63, 64), (60, 67, 66, 65, 64)),
+        "right eye": ((36, 37, 38, 39), (36, 41, 40, 39)),
+        "left eye": ((42, 43, 44, 45), (42, 47, 46, 45)),
+    },
+}
+# The dark line where lips touch belongs to neither, in parts of the slit's width.
+_TOUCHING = 0.006
+# Between lips that part less than twice this, one sees shadow, not teeth; less than twice that, no tongue.
+_TEETH_SHOW, _TONGUE_SHOWS = 0.045, 0.12
+# How far above the upper lid's edge its lashes reach, in widths of the eye.
+_LASHES_REACH = 0.16
+
+
+@dataclass(frozen=True, eq=False)
+class Slit:
+    """Two lines in the slit's own frame: x from its first corner (0) to its last (1), y downwards, same scale."""
+
+    corner: Float[Tensor, "2"]
+    axis: Float[Tensor, "2"]
+    upper: Float[Tensor, "N 2"]
+    lower: Float[Tensor, "M 2"]
+
+    @classmethod
+    def between(cls, upper: Float[Tensor, "N 2"], lower: Float[Tensor, "M 2"]) -> Slit:
+        """The slit of two lines of points in a picture, that share their first and last point."""
+        along = upper[-1] - upper[0]
+        slit = cls(upper[0], along / (along @ along).clamp_min(1e-6), upper, lower)
+        return cls(slit.corner, slit.axis, slit.place(upper), slit.place(lower))
+
+    @property
+    def up(self) -> Float[Tensor, "2"]:
+        """One slit's width upwards, in the picture."""
+        return torch.stack([self.axis[1], -self.axis[0]]) / (self.axis @ self.axis)
+
+    def place(self, points: Float[Tensor, "*N 2"]) -> Float[Tensor, "*N 2"]:
+        """Points of the picture in the slit's frame."""
+        offset = points - self.corner
+        across = torch.stack([-self.axis[1], self.axis[0]])
+        return torch.stack([offset @ self.axis, offset @ across], -1)
+
+    def sides(
+        self, points: Float[Tensor, "*N 2"]
+    ) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"], Bool[Tensor, "*N"]]:
+        """How far points lie below the upper and above the lower line (slit widths); whether between the corners."""
+        place = self.place(points)
+        x = place[..., 0].contiguous()
+        below = place[..., 1] - _height(self.upper, x)
+        above = _height(self.lower, x) - place[..., 1]
+        return below, above, (x > 0) & (x < 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Slits:
+    """The mouth and the eyes of one posed head in one picture."""
+
+    mouth: Slit
+    eyes: tuple[Slit, Slit]
+
+    @classmethod
+    def of(cls, head: Head, vertices_px: Float[Tensor, "V 3"]) -> Slits:
+        """By the finest landmarks the head knows."""
+        convention = "mediapipe478" if "mediapipe478" in head.embeddings else "ibug68"
+        points = head.embeddings[convention].points(vertices_px)[:, :2]
+        lines = _LINES[convention]
+        made = {name: Slit.between(points[list(up)], points[list(low)]) for name, (up, low) in lines.items()}
+        return cls(made["mouth"], (made["right eye"], made["left eye"]))
+
+    def allow(self, points: Float[Tensor, "*N 2"], parts: Int[Tensor, "*N"]) -> Bool[Tensor, "*N"]:
+        """Whether a photo can show points of these parts at these places of it."""
+        below, above, between = self.mouth.sides(points)
+        allowed = torch.ones_like(between)
+        allowed &= ~((parts == Part.UPPER_LIP) & between & (below > -_TOUCHING))
+        allowed &= ~((parts == Part.LOWER_LIP) & between & (above > -_TOUCHING))
+        gap = torch.minimum(below, above)
+        for part in INSIDE_MOUTH:
+            shows = _TEETH_SHOW if part == Part.TEETH else _TONGUE_SHOWS
+            allowed &= (parts != part) | (between & (gap > _TOUCHING) & (below + above > 2 * shows))
+        in_eye = torch.zeros_like(between)
+        for eye in self.eyes:
+            below, above, between = eye.sides(points)
+            in_eye |= between & (below > 0) & (above > 0)
+        return allowed & torch.where(parts == Part.EYE, in_eye, (parts != Part.SKIN) | ~in_eye)
+
+
+def keep_lashes(
+    source: Slits, target: Slits, points: Float[Tensor, "*N 2"], places: Float[Tensor, "*N 2"]
+) -> Float[Tensor, "*N 2"]:
+    """Places in the source's picture whose colours ``points`` of the target's take, mended where an upper lid closes.
+
+    A lid that closes is drawn out to several times its height, and its lashes with it. Here they keep their distance
+    to its edge, and the smooth skin above them is drawn out instead.
+    """
+    for old, new in zip(source.eyes, target.eyes, strict=True):
+        below, _, between = new.sides(points)
+        distance, before = -below, -old.sides(places)[0]
+        drawn_out = between & (distance > 0) & (distance < 3 * _LASHES_REACH) & (distance > before) & (before > 0)
+        lift = (distance - before) * torch.exp(-((distance / _LASHES_REACH) ** 2)) * drawn_out
+        places = places + lift[..., None] * old.up
+    return places
+
+
+def _height(line: Float[Tensor, "N 2"], x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    """The y of a line at x, linear between its points."""
+    knots = line[:, 0].contiguous().cummax(0).values + 1e-6 * torch.arange(len(line))
+    upper = torch.searchsorted(knots, x).clamp(1, len(line) - 1)
+    start, end = knots[upper - 1], knots[upper]
+    share = ((x - start) / (end - start)).clamp(0, 1)
+    return line[upper - 1, 1] * (1 - share) + line[upper, 1] * share
