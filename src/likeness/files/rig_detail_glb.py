@@ -21,8 +21,8 @@ STEP_MM = 0.0005
 """Millimetres a step of the 16-bit maps, enough for ±16 mm."""
 OFFSET_MM = -32768 * STEP_MM
 _RULE = (
-    "displacement (mm along the smooth normal) = sum over maps of map * clip(bias + sum of weights[name] * morph weight, "
-    "0, 1); the material's normal map shows the sum at morph weights 0"
+    "displacement (mm along the smooth normal) = sum over maps of map * clip(bias + sum of weights[name] * morph weight"
+    ", 0, 1); the material's normal map shows the sum at morph weights 0"
 )
 _LOCAL_RULE = (
     "; for maps with local = true each morph weight is first multiplied, vertex by vertex, by how far its morph target "
