@@ -54,6 +54,12 @@ def shading(normals: Float[Tensor, "B *N 3"], sh: Float[Tensor, "#B 9 C"]) -> Fl
     return (basis.flatten(1, -2) @ sh).unflatten(1, normals.shape[1:-1])
 
 
+def light_on_facing(sh: Float[Tensor, "*B 9 C"]) -> Float[Tensor, "*B C"]:
+    """The mean shading of a white ball as the camera sees it, for light in the camera frame (+z away from it)."""
+    # Means over the visible disc of a unit ball: 1, -z: 2/3, z²: 1/2.
+    return _Y0 * sh[..., 0, :] - _BLUR[2] * _Y1 * 2 / 3 * sh[..., 2, :] + _BLUR[6] * _Y20 * 0.5 * sh[..., 6, :]
+
+
 def ambient_light(radiance: Float[Tensor, "B C"]) -> Float[Tensor, "B 9 C"]:
     """The uniform light of this radiance."""
     sh = radiance.new_zeros(len(radiance), N_COEFFICIENTS, radiance.shape[-1])

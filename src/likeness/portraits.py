@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from likeness.appearance.rerender import relit_layer
 from likeness.cameras import Similarity
 from likeness.errors import InputError
 from likeness.face import Face, SurfaceLandmarks
@@ -56,6 +57,30 @@ def render_face(
     return to_uint8(over(layer))
 
 
+def render_in_photo(face: Face, pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    """The photo with the head drawn over it, in its own albedo and light (`appearance.rerender`).
+
+    Raises InputError when the Face has no albedo or no light.
+    """
+    crop, size = _crop_of_head(face, pixels.shape[:2])
+    layer = relit_layer(face, face.camera.apply(crop), size)
+    left, top = (-crop.translation[0]).round().long().tolist()
+    window = slice(top, top + size[0]), slice(left, left + size[1])
+    picture = np.array(pixels)
+    picture[window] = to_uint8(over(layer, _to_tensor(picture[window])))
+    return picture
+
+
+def _crop_of_head(face: Face, size: tuple[int, int]) -> tuple[Similarity, tuple[int, int]]:
+    """The part of the photo about the head, to the pixel: at least one of them."""
+    outline = face.camera.project(face.vertices[None])[0]
+    limit = torch.tensor([size[1], size[0]])
+    low = outline.amin(0).floor().long().clamp_min(0).minimum(limit - 1)
+    high = outline.amax(0).ceil().long().minimum(limit).maximum(low + 1)
+    width, height = (high - low).tolist()
+    return Similarity(torch.ones(1), torch.zeros(1), -low[None].float()), (height, width)
+
+
 def depth_of(face: Face) -> Float[np.ndarray, "H W"]:
     """Depth in mm at every pixel of the photo, NaN where the head is not: the distance along the viewing axis; from a
     weak-perspective camera, which stands nowhere, the distance behind the nearest point of the head, plus 1."""
@@ -91,10 +116,13 @@ def overview(pixels: UInt8[np.ndarray, "H W 3"], face: Face) -> UInt8[np.ndarray
         ("neutral", render_face(face, size=_PANEL, yaw=-25, neutral=True)),
         ("depth", _depth_panel(crop, face)),
     ]
+    if face.albedo is not None and face.light is not None:
+        layer = relit_layer(face, face.camera.apply(crop), (_PANEL, _PANEL))
+        panels.insert(4, ("re-render", to_uint8(over(layer, _to_tensor(photo)))))
     if face.albedo is not None:
         panels.insert(6, ("colour", render_face(face, size=_PANEL, yaw=25, material="albedo")))
         panels.insert(7, ("colour", render_face(face, size=_PANEL, yaw=-50, material="albedo")))
-    return _sheet(panels, columns=5 if len(panels) > 8 else 4)
+    return _sheet(panels, columns=-(-len(panels) // 2))
 
 
 # ---------------------------------------------------------------- panels

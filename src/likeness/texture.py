@@ -32,7 +32,7 @@ from likeness.appearance.evening import left_over_light
 from likeness.appearance.eyes_and_mouth import paint_parts
 from likeness.appearance.hair import Hair, read_hair, strands
 from likeness.appearance.read import Appearance, read_appearance
-from likeness.appearance.skin import Skin
+from likeness.appearance.skin import Skin, with_brows
 from likeness.appearance.unwrap import COARSE, Unwrapped, unwrap
 from likeness.errors import InputError
 from likeness.face import Face
@@ -76,7 +76,7 @@ def paint_albedo(
     """`albedo_from_photos` when the photos' light and skin were already read."""
     head = appearances[0].view.face.head
     appearances = _with_one_skin(appearances)
-    expected = _expected_skin(head, appearances[0].skin, min(size, COARSE))
+    expected = _expected_skin(head, appearances[0].skin, _hidden_brows(appearances), min(size, COARSE))
     layers = [unwrap(a, photo, expected, size=size) for a, photo in zip(appearances, photos, strict=True)]
     excess, weight, expected = _merged(head, layers, expected, size)
     excess, weight = _completed(head, excess, weight)
@@ -98,12 +98,24 @@ def _with_one_skin(appearances: Sequence[Appearance]) -> list[Appearance]:
     return [replace(a, skin=skin, light=a.light * (a.skin.base / base)) for a in appearances]
 
 
-def _expected_skin(head: Head, skin: Skin, size: int) -> Float[Tensor, "3 size size"]:
+def _hidden_brows(appearances: Sequence[Appearance]) -> float:
+    """1 when no photo shows the brows, 0 when one shows them well."""
+    shown = hidden = 0.0
+    for appearance in appearances:
+        view = appearance.view
+        brows = view.zones.brows * (view.facing > 0.4) * view.shown
+        shown += float((brows * appearance.confidence).sum())
+        hidden += float((brows * (1 - appearance.confidence)).sum())
+    hidden_share = hidden / (shown + hidden) if shown + hidden > 0 else 1.0
+    return min(max((hidden_share - 0.4) / 0.4, 0.0), 1.0)
+
+
+def _expected_skin(head: Head, skin: Skin, brows: float, size: int) -> Float[Tensor, "3 size size"]:
     """The skin model on the chart; plain skin outside of it."""
     maps = zone_maps(head)
     values = maps if maps.shape[-1] == size else resize(maps[None], (size, size), mode="area")[0]
     zones = Zones(**dict(zip(ZONE_NAMES, values.flatten(1), strict=True)))
-    return skin.albedo(zones).T.reshape(3, size, size)
+    return with_brows(skin.albedo(zones), zones.brows, brows).T.reshape(3, size, size)
 
 
 def _merged(
@@ -114,7 +126,7 @@ def _merged(
     hair = max((h for h in hairs if h is not None), key=lambda h: float(h.cover.sum()), default=None)
     dressed = expected if hair is None else _dressed(expected, hair)
     change = (expected / dressed).log()
-    parts = [_trusted(head, layer, change, hair, size) for layer in layers]
+    parts = [_trusted(head, *each, change, size) for each in zip(layers, hairs, strict=True)]
     if len(parts) == 1:
         return *parts[0], dressed
     excess, weight = torch.stack([e for e, _ in parts]), torch.stack([w for _, w in parts])
@@ -135,7 +147,7 @@ def _dressed(expected: Tensor, hair: Hair) -> Float[Tensor, "3 s s"]:
 
 
 def _trusted(
-    head: Head, layer: Unwrapped, change: Tensor, hair: Hair | None, size: int
+    head: Head, layer: Unwrapped, hair: Hair | None, change: Tensor, size: int
 ) -> tuple[Float[Tensor, "3 S S"], Float[Tensor, "S S"]]:
     """One photo's excess over the dressed expectation, evened, and how far each texel is to be trusted."""
     chart = chart_of(head, size)
@@ -145,11 +157,11 @@ def _trusted(
     surface[chart.inside] = (chart.part == 0).float()
     skin = layer.seen * _step(0.45, 0.9, layer.skin)
     weight = _enlarged(skin[None], size)[0] * surface
-    light = left_over_light(head, excess.clamp(*_EXCESS), weight)
+    features = zone_maps(head)[[ZONE_NAMES.index(name) for name in ("brows", "lips")]].amax(0)
+    plain = weight * (1 - _enlarged(features[None], size)[0])
+    light = left_over_light(head, excess.clamp(*_EXCESS), plain)
     if hair is not None:
-        wears = layer.seen * hair.cover * (1 - layer.skin)
-        likely = torch.exp(-0.5 * (excess.mean(0) / 0.7).square() - 0.5 * ((excess[0] - excess[2]) / 0.35).square())
-        weight = (weight + _enlarged(wears[None], size)[0] * likely * surface).clamp_max(1.0)
+        weight = torch.maximum(weight, _enlarged(hair.shown[None], size)[0] * surface)
     excess = (excess - _enlarged(light, size)).clamp(*_EXCESS)
     return excess, weight
 

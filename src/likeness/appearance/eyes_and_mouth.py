@@ -13,7 +13,7 @@ from likeness.appearance.chart import Chart, anatomy_of
 from likeness.appearance.openings import eye_openings, iris_rings
 from likeness.appearance.read import Appearance
 from likeness.heads.protocol import Head
-from likeness.lighting import srgb_to_linear
+from likeness.lighting import light_on_facing, srgb_to_linear
 
 # Linear albedo.
 _SCLERA, _SCLERA_CORNER = (0.56, 0.50, 0.475), (0.50, 0.30, 0.27)
@@ -44,6 +44,8 @@ def paint_parts(
     painted[part["teeth"]] = skin.new_tensor(_TEETH)
     painted[part["tongue"]] = skin.new_tensor(_TONGUE)
     lining = part["inner_mouth"]
+    if not bool(lining.any()):
+        return painted
     painted[lining] = _mouth(chart.rest[lining], anatomy_of(head), painted[lining])
     return painted
 
@@ -69,7 +71,8 @@ def _iris_seen(appearance: Appearance) -> Float[Tensor, " 3"] | None:
     # Lashes and the pupil are darker, glints brighter than the iris itself.
     bright = colours.mean(-1)
     middle = (bright >= bright.quantile(0.4)) & (bright <= bright.quantile(0.8))
-    return (colours[middle].median(0).values / (_LIGHT_ON_EYES * appearance.level)).clamp_min(1e-3)
+    light = _LIGHT_ON_EYES * light_on_facing(appearance.light).clamp_min(1e-3)
+    return (colours[middle].median(0).values / light).clamp_min(1e-3)
 
 
 def _eyeball(points: Float[Tensor, "N 3"], anatomy: Anatomy, side: str, iris: Float[Tensor, " 3"]) -> Tensor:

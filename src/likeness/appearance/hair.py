@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from torch.nn.functional import interpolate as resize
 
+from likeness.appearance.anatomy import Anatomy
 from likeness.appearance.chart import anatomy_of, chart_of, dilate
 from likeness.appearance.chart_mirror import mirrored
 from likeness.appearance.skin_mask import weighted_median
@@ -29,10 +30,12 @@ _MIRRORED, _PRIOR = 0.05, 0.03
 
 @dataclass(frozen=True, eq=False)
 class Hair:
-    """``cover`` (s, s) in [0, 1]: where the head wears hair; ``colour`` (3,): its linear albedo."""
+    """``cover`` (s, s) in [0, 1]: where the head wears hair; ``colour`` (3,): its linear albedo; ``shown`` (s, s):
+    where the photo shows hair, or hair and skin mixed as at a hairline."""
 
     cover: Float[Tensor, "s s"]
     colour: Float[Tensor, " 3"]
+    shown: Float[Tensor, "s s"]
 
 
 def read_hair(
@@ -54,8 +57,19 @@ def read_hair(
         return None
     colour = torch.tensor([weighted_median(channel.flatten(), weights.flatten()) for channel in albedo])
     colour = colour.clamp(0.004, 0.6)
-    is_hair = no_skin * _nearer(albedo, colour[:, None, None], expected)
-    return Hair(ground * _gone_on(head, is_hair, seen * torch.maximum(is_hair, skin), scalp, ground), colour)
+    colours = (albedo, colour[:, None, None], expected)
+    is_hair = no_skin * _nearer(*colours)
+    cover = ground * _gone_on(head, is_hair, seen * torch.maximum(is_hair, skin), scalp, ground)
+    return Hair(cover, colour, seen * (ground > 0) * _between(*colours))
+
+
+def _between(albedo: Tensor, hair: Tensor, skin: Tensor) -> Float[Tensor, "s s"]:
+    """In [0, 1]: whether a colour is about as bright as hair or skin or something between, and not strange to both."""
+    gray = albedo.new_tensor([0.3, 0.5, 0.2])[:, None, None]
+    seen, dark, light = ((gray * (c + 0.003).log()).sum(0) for c in (albedo, hair, skin))
+    low, high = torch.minimum(dark, light) - 0.8, torch.maximum(dark, light) + 0.35
+    strange = ((albedo[2] + 0.003) / (albedo[0] + 0.003)).log().clamp_min(0.25) - 0.25
+    return ((seen - low) / 0.3).clamp(0, 1) * ((high - seen) / 0.3).clamp(0, 1) * torch.exp(-4 * strange)
 
 
 def _gone_on(head: Head, is_hair: Tensor, weight: Tensor, scalp: Tensor, ground: Tensor) -> Float[Tensor, "s s"]:
@@ -94,7 +108,15 @@ def scalp_map(head: Head, size: int) -> Float[Tensor, "size size"]:
     width = 2 * round(_HAIRLINE * size / 2) + 1
     for _ in range(2):
         soft = avg_pool2d(soft[None], width, 1, width // 2, count_include_pad=False)[0]
-    return soft[0] * chart.inside
+    return soft[0] * chart.image(_behind_or_above(chart.rest, anatomy)[:, None])[0]
+
+
+def _behind_or_above(rest: Float[Tensor, "T 3"], anatomy: Anatomy) -> Float[Tensor, " T"]:
+    """0 under the ears, where a nape's hair would look like a shadow of the jaw."""
+    nose, jaw = anatomy.marks[33], anatomy.marks[[0, 16]].mean(0)
+    above = ((rest[:, 1] - nose[1]) / anatomy.unit / 20.0).clamp(0, 1)
+    behind = ((jaw[2] - 25 * anatomy.unit - rest[:, 2]) / anatomy.unit / 20.0).clamp(0, 1)
+    return torch.maximum(above, behind)
 
 
 @lru_cache(maxsize=8)

@@ -27,17 +27,17 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from likeness.appearance.openings import eye_openings, openings
+from likeness.appearance.openings import dark_features, eye_openings, lips_seen, openings
 from likeness.appearance.photo_view import PhotoView, view_photo
 from likeness.appearance.skin import Skin, WhiteClue, average_zones, fit_zones, split_light_and_skin
 from likeness.appearance.skin_mask import skin_mask, weighted_median
 from likeness.face import Face
-from likeness.lighting import N_COEFFICIENTS, fit_light, srgb_to_linear
+from likeness.lighting import N_COEFFICIENTS, fit_light, light_on_facing, srgb_to_linear
 
 _ROUNDS = 3
 # Linear colour below which logs are noise.
 _NOISE = 0.004
-# Of the light's mean: less is never divided by.
+# Of the light on a ball: less is never divided by.
 _DARKEST = 0.12
 _RIDGE, _TINT_RIDGE = 1e-3, 8e-3
 # Cosines between normal and view: too foreshortened to be trusted, and trusted.
@@ -62,12 +62,7 @@ class Appearance:
 
     @cached_property
     def shading(self) -> Float[Tensor, "P 3"]:
-        return bounded_shading(self.view.basis @ self.light, self.level)
-
-    @cached_property
-    def level(self) -> Float[Tensor, " 3"]:
-        """The light on the well-lit parts of the face."""
-        return light_level(self.view, self.light)
+        return bounded_shading(self.view.basis @ self.light, self.light)
 
     @cached_property
     def albedo(self) -> Float[Tensor, "P 3"]:
@@ -86,30 +81,25 @@ def read_appearance(face: Face, pixels: UInt8[np.ndarray, "H W 3"]) -> Appearanc
 def appearance_of(view: PhotoView) -> Appearance:
     """The same of a photo already looked at."""
     may_be = _may_be_skin(view)
+    dark, lips = dark_features(view)[view.where], lips_seen(view)[view.where]
     confidence = may_be * (0.03 + view.zones.safe)
     skin = Skin(torch.ones(3), average_zones())
     light = torch.zeros(N_COEFFICIENTS, 3)
     for n in range(_ROUNDS):
-        light = _fit_light(view, skin, confidence, light if n else None)
-        shading = bounded_shading(view.basis @ light, light_level(view, light))
+        even = confidence * (1 - dark)
+        light = _fit_light(view, skin, even, light if n else None)
+        shading = bounded_shading(view.basis @ light, light)
         residual = _log(view.colour) - _log(shading)
-        skin = replace(skin, zones=fit_zones(*_thinned(view, residual, confidence)))
-        confidence = skin_mask(view, residual - skin.relative(view.zones).log(), may_be, confidence)
+        skin = replace(skin, zones=fit_zones(*_thinned(view, residual, even)))
+        confidence = skin_mask(view, residual - skin.relative(view.zones).log(), may_be, confidence, dark, lips)
     light, base = _split(view, light)
     return Appearance(view, light, replace(skin, base=base), confidence)
 
 
-def bounded_shading(shading: Float[Tensor, "P 3"], level: Float[Tensor, " 3"]) -> Float[Tensor, "P 3"]:
-    """Never less than a share of the light's level; smooth there (Huber's corner), so that no edge is made."""
-    least = _DARKEST * level
+def bounded_shading(shading: Float[Tensor, "P 3"], light: Float[Tensor, "9 3"]) -> Float[Tensor, "P 3"]:
+    """Never less than a share of what the light does to a ball, whatever its darkest side; without a kink."""
+    least = _DARKEST * light_on_facing(light).clamp_min(1e-4)
     return torch.where(shading > 2 * least, shading, least * (1 + (shading / (2 * least)).clamp(0, 1).square()))
-
-
-def light_level(view: PhotoView, light: Float[Tensor, "9 3"]) -> Float[Tensor, " 3"]:
-    """The light at which 70 % of the face that looks at us has less."""
-    used = (view.part == 0) & (view.facing > _FACING) & (view.zones.centre > 0.5)
-    shading = (view.basis[used] if bool(used.any()) else view.basis)[::_EVERY] @ light
-    return shading.quantile(0.7, dim=0).clamp_min(1e-4)
 
 
 def _may_be_skin(view: PhotoView) -> Float[Tensor, " P"]:
@@ -148,13 +138,12 @@ def _thinned(view: PhotoView, residual: Tensor, confidence: Tensor) -> tuple:
 
 def _split(view: PhotoView, light: Tensor) -> tuple[Float[Tensor, "9 3"], Float[Tensor, " 3"]]:
     """The light without the skin's colour in it, and that colour."""
-    level = light_level(view, light)
-    base, _ = split_light_and_skin(level, _white_clue(view, light, level))
+    base, _ = split_light_and_skin(light_on_facing(light).clamp_min(1e-4), _white_clue(view))
     return light / base, base
 
 
-def _white_clue(view: PhotoView, light: Tensor, level: Tensor) -> WhiteClue | None:
-    """The brighter pixels between the lids, less what shades them there; None where too few are seen."""
+def _white_clue(view: PhotoView) -> WhiteClue | None:
+    """The brighter pixels between the lids; None where too few are seen."""
     seen = [mask & view.in_photo for mask in eye_openings(view)]
     pixels = [view.srgb[mask] for mask in seen if int(mask.sum()) > 60]
     if not pixels:

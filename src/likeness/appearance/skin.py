@@ -6,9 +6,10 @@ and texture analysis/synthesis by extracting hemoglobin and melanin information 
     log a(place) = log a₀ + tone · D + redness · H + Σ_z zone_z(place) · (dark_z · M + blood_z · H),
 
 a₀ is very light skin, a₀ · exp D very dark skin (about the ends of what people's skin is where no sun tans it);
-M is D for one unit of log in green, H haemoglobin's: most in green, less in blue, hardly any in red. Zones (brows,
-lips, lids, cheeks, nose, beard; `appearance.anatomy`) have a darkness and a bloodiness of their own, whose priors are
-what faces have on average; brows and beard are hair, dark alike in all channels, which M nearly is.
+M is D for one unit of log in green, H haemoglobin's: most in green, less in blue, hardly any in red. Zones (lips,
+lids, cheeks, nose, beard; `appearance.anatomy`) have a darkness and a bloodiness of their own, whose priors are what
+faces have on average; a beard is hair, dark alike in all channels, which M nearly is. Brows are no skin: a photo shows
+its own (`appearance.openings`), and where it hides them `with_brows` draws some.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ MELANIN = -TONE / TONE[1]
 
 # Zone: darkness mean and deviation, bloodiness mean and deviation, in log of green.
 ZONE_PRIORS = {
-    "brows": (0.55, 0.60, 0.00, 0.15),
     "lips": (0.15, 0.25, 0.45, 0.30),
     "lids": (0.06, 0.06, 0.05, 0.08),
     "cheeks": (0.00, 0.06, 0.08, 0.12),
@@ -53,6 +53,11 @@ class Skin:
     def relative(self, zones: Zones) -> Float[Tensor, "N 3"]:
         """Albedo over that of plain skin."""
         return _absorbed(zones, self.zones).exp()
+
+
+def with_brows(albedo: Float[Tensor, "N 3"], brows: Float[Tensor, " N"], strength: float) -> Float[Tensor, "N 3"]:
+    """Albedo with brows drawn on their zone, at full ``strength`` two and a half times as dark as the skin."""
+    return albedo * (0.9 * strength * brows[:, None] * MELANIN).exp()
 
 
 def average_zones() -> Float[Tensor, "Z 2"]:

@@ -21,22 +21,32 @@ from likeness.appearance.photo_view import PhotoView
 _BRIGHTNESS, _RATIO = (0.14, 0.28), (0.06, 0.14)
 # Skin up to about so many deviations.
 _LIMIT = 3.0
-# How much further the zones stray: brightness, ratios. Brows and beards are hair, lips may be painted.
-_TOLERANCE = {"brows": (2.2, 2.0), "lips": (1.6, 2.2), "lids": (1.4, 1.3), "beard": (1.8, 1.4)}
+# How much further the zones stray: brightness, ratios. Beards are hair, lips may be painted.
+_LIPS, _BEARD = (2.0, 2.5), (1.8, 1.4)
 # A shadow in the middle of the face is a shadow; at its edge it may be hair.
 _SHADOW = 2.2
+# Brows, lashes and nostrils: nearly black is nothing strange, nor that its ratios of channels mean little.
+_DARK, _DARK_RATIO = 9.0, 2.5
+# How much redder a shadow may be than the light, per log of its darkness and at most.
+_REDDER, _REDDEST = 0.45, 0.4
 # In mm: the filter's radius, and the side of the smallest patch that is not a speck.
 _RADIUS_MM, _SPECK_MM = 2.5, 5.0
 _FOR_MEDIANS = 8192
 
 
 def skin_mask(
-    view: PhotoView, residual: Float[Tensor, "P 3"], may_be: Float[Tensor, " P"], previous: Float[Tensor, " P"]
+    view: PhotoView,
+    residual: Float[Tensor, "P 3"],
+    may_be: Float[Tensor, " P"],
+    previous: Float[Tensor, " P"],
+    dark: Float[Tensor, " P"],
+    lips: Float[Tensor, " P"],
 ) -> Float[Tensor, " P"]:
     """The confidence in [0, 1] that each pixel shows skin (lips, brows and stubble included).
 
     ``residual`` is log(colour / (skin · light)); ``may_be`` in [0, 1] is where the geometry lets skin be seen;
-    ``previous`` the confidence so far, by which the safe places are weighted.
+    ``previous`` the confidence so far, by which the safe places are weighted; ``dark`` in [0, 1] is where brows,
+    lashes and nostrils may be as dark as they like, ``lips`` where lips are.
     """
     bright = residual @ residual.new_tensor([0.3, 0.5, 0.2])
     ratios = residual[:, [0, 2]] - residual[:, 1:2]
@@ -44,8 +54,12 @@ def skin_mask(
     bright, bright_deviation = _standardised(bright, weights, *_BRIGHTNESS)
     red, red_deviation = _standardised(ratios[:, 0], weights, *_RATIO)
     blue, blue_deviation = _standardised(ratios[:, 1], weights, *_RATIO)
-    brightness_slack, ratio_slack = _slack(view)
-    shadow = 1 + _SHADOW * view.zones.centre
+    # Light that comes to a shadow from other skin is redder.
+    redder = (-_REDDER * bright).clamp(0, _REDDEST)
+    red, blue = red - red.clamp_min(0).minimum(redder), blue - blue.clamp_max(0).maximum(-0.5 * redder)
+    brightness_slack, ratio_slack = _slack(view, lips)
+    shadow = 1 + torch.maximum(_SHADOW * view.zones.centre, _DARK * dark)
+    ratio_slack = torch.maximum(ratio_slack, 1 + _DARK_RATIO * dark * (bright < 0))
     bright_deviation = bright_deviation * brightness_slack * torch.where(bright < 0, shadow, 1.0)
     distance2 = (bright / bright_deviation).square()
     distance2 = distance2 + ((red / red_deviation).square() + (blue / blue_deviation).square()) / ratio_slack.square()
@@ -72,10 +86,9 @@ def weighted_median(values: Float[Tensor, " N"], weights: Float[Tensor, " N"]) -
     return float(values[int(torch.searchsorted(total, total[-1] / 2).clamp_max(len(values) - 1))])
 
 
-def _slack(view: PhotoView) -> tuple[Tensor, Tensor]:
+def _slack(view: PhotoView, lips: Tensor) -> tuple[Tensor, Tensor]:
     brightness, ratio = torch.ones_like(view.facing), torch.ones_like(view.facing)
-    for name, (more_brightness, more_ratio) in _TOLERANCE.items():
-        zone = getattr(view.zones, name)
+    for zone, (more_brightness, more_ratio) in ((lips, _LIPS), (view.zones.beard, _BEARD)):
         brightness = torch.maximum(brightness, 1 + (more_brightness - 1) * zone)
         ratio = torch.maximum(ratio, 1 + (more_ratio - 1) * zone)
     return brightness, ratio

@@ -12,11 +12,12 @@ from torch.nn.functional import grid_sample, max_pool2d
 from torch.nn.functional import interpolate as resize
 
 from likeness.appearance.chart import chart_of
+from likeness.appearance.openings import dark_features
 from likeness.appearance.photo_view import cut
 from likeness.appearance.read import Appearance, bounded_shading
 from likeness.cameras import Similarity
 from likeness.face import Face
-from likeness.lighting import srgb_to_linear
+from likeness.lighting import light_on_facing, srgb_to_linear
 from likeness.meshes import vertex_normals
 from likeness.render import interpolate
 
@@ -83,11 +84,13 @@ def _geometry(appearance: Appearance, size: int) -> tuple[Tensor, Tensor, Tensor
     place = face.view.camera.project(texels[None, :, :3])
     # A pixel beside one that is no skin holds some of it.
     rim = round(_RIM_MM * view.px_per_mm)
-    mask = -max_pool2d(-_over_all(appearance)[None, None], 2 * rim + 1, 1, rim)
+    whole = _over_all(appearance)
+    mask = -max_pool2d(-whole[None, None], 2 * rim + 1, 1, rim)
+    mask = torch.maximum(mask, dark_features(view) * whole)
     skin = grid_sample(mask, place[:, None] * (2 / mask.shape[-1]) - 1, align_corners=False)[0, 0].T
-    light = bounded_shading(texels[:, 4:], appearance.level)
+    light = bounded_shading(texels[:, 4:], appearance.light)
     maps = chart.image(torch.cat([light, squarely[:, None], skin], -1))
-    maps[:3, ~chart.inside] = appearance.level[:, None]
+    maps[:3, ~chart.inside] = light_on_facing(appearance.light)[:, None]
     return maps[:3], maps[3], maps[4]
 
 
