@@ -90,6 +90,12 @@ def write_detailed_mesh(folder: Path, face: Face) -> None:
     write_obj_mesh(folder / "head_detail.obj", mesh)
 
 
+def _write_turntable(folder: Path, face: Face, ending: str) -> None:
+    from likeness.turntable import write_turntable  # FFmpeg's libraries are loaded only for those who want a film
+
+    write_turntable(folder / f"turntable.{ending}", face)
+
+
 _MESH_WRITERS: dict[str, Callable[[Path, Face], None]] = {
     "face": lambda folder, face: face.save(folder / "face.safetensors"),
     "glb": lambda folder, face: face.rig().save(folder / "head.glb"),
@@ -97,6 +103,8 @@ _MESH_WRITERS: dict[str, Callable[[Path, Face], None]] = {
     "ply": lambda folder, face: write_ply(folder / "head.ply", face.mesh()),
     "maps": write_maps,
     "detail": write_detailed_mesh,
+    "turntable": lambda folder, face: _write_turntable(folder, face, "mp4"),
+    "turntable.gif": lambda folder, face: _write_turntable(folder, face, "gif"),
 }
 
 
