@@ -34,21 +34,20 @@ _STEPS = (
     *((100.0, 5.0, 20.0),) * 3,
     *((30.0, 5.0, 15.0),) * 3,
     *((10.0, 3.0, 10.0),) * 3,
-    *((3.0, 2.0, 8.0),) * 4,
-    *((1.0, 1.0, 6.0),) * 5,
-    *((0.3, 0.5, 5.0),) * 6,
-    *((0.1, 0.25, 4.0),) * 4,
+    *((3.0, 3.0, 8.0),) * 4,
+    *((1.0, 3.0, 6.0),) * 5,
 )
 # The outline's 17 points lie where each model's authors thought them, so they count little.
 _N_OUTLINE, _OUTLINE_WEIGHT = 17, 0.03
 # Least cosine between normals, for a pull and for a point to count as the same.
-_AGREE, _AGREE_EARS, _SAME = 0.5, 0.85, 0.3
+_AGREE, _AGREE_EARS, _SAME = 0.7, 0.85, 0.3
 # A vertex has a counterpart when the two surfaces end up so near there, mm.
 _COVERED_MM = 2.5
 _MAX_PULLS = 12000
 # Separate parts (eyeballs, teeth, tongue) hang on their nearest skin by so many links.
 _N_LINKS, _LINK = 3, 0.3
-_MIN_LANDMARKS = 20
+# iBUG's points about each eye; how far their polygon is drawn in, and how deep an eye's front reaches, mm.
+_EYES, _DRAWN_IN, _EYE_DEPTH_MM = (np.arange(36, 42), np.arange(42, 48)), 0.9, 15.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +80,12 @@ def register(
     Where ``landmarks`` holds ``mediapipe105``, ``mediapipe_indices`` says which of the 478 points those are. Raises
     InputError without landmarks.
     """
-    template, target = Template.of_open_head(), _Target.of(vertices.astype(np.float64), triangles)
+    if "ibug68" not in landmarks:
+        raise InputError(
+            "this head names no ibug68 landmarks, so nothing tells where its face is; only its own blendshapes can be "
+            "had (blendshapes='native')."
+        )
+    template, target = Template.of_open_head(), _Target.of(vertices.astype(np.float64), triangles, landmarks)
     rows, points, weights = _landmark_pairs(template.head, target.vertices, landmarks, mediapipe_indices)
     start = _warped(template.vertices, rows @ template.vertices, points, weights)
     bent = _non_rigid_icp(template, target, start, (rows, points, weights))
@@ -120,26 +124,27 @@ class Template:
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """The other head: average vertices, triangles, which vertices are separate eyeballs, and which lie on a border."""
+    """The other head: average vertices, triangles; ``eyeball``: vertices of separate eyeballs; ``opening``: where the
+    eyes' surface is one with the lids', vertices between the lids; ``border``: vertices where the surface ends."""
 
     vertices: Float[np.ndarray, "V 3"]
     triangles: Int[np.ndarray, "T 3"]
     normals: Float[np.ndarray, "V 3"]
     eyeball: Bool[np.ndarray, " V"]
+    opening: Bool[np.ndarray, " V"]
     border: Bool[np.ndarray, " V"]
 
     @classmethod
-    def of(cls, vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "T 3"]) -> _Target:
+    def of(
+        cls, vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "T 3"], landmarks: Mapping[str, Embedding]
+    ) -> _Target:
         tensor = torch.from_numpy(np.ascontiguousarray(triangles, np.int64))
         border = np.zeros(len(vertices), bool)
         border[boundary_edges(tensor).numpy()] = True
-        return cls(
-            vertices,
-            triangles.astype(np.int64),
-            vertex_normals(vertices, triangles),
-            _separate_balls(vertices, connected_components(tensor, len(vertices)).numpy()),
-            border,
-        )
+        balls = _separate_balls(vertices, connected_components(tensor, len(vertices)).numpy())
+        opening = np.zeros_like(balls) if balls.any() else _between_lids(vertices, _ibug68(landmarks, vertices))
+        normals = vertex_normals(vertices, triangles)
+        return cls(vertices, triangles.astype(np.int64), normals, balls, opening, border)
 
 
 def _separate_balls(vertices: Float[np.ndarray, "V 3"], component: Int[np.ndarray, " V"]) -> Bool[np.ndarray, " V"]:
@@ -152,6 +157,21 @@ def _separate_balls(vertices: Float[np.ndarray, "V 3"], component: Int[np.ndarra
             stray = np.abs(np.linalg.norm(vertices[part] - centre, axis=1) - radius)
             if 6 < radius < 25 and np.percentile(stray, 90) < 0.12 * radius:
                 found |= part
+    return found
+
+
+def _between_lids(vertices: Float[np.ndarray, "V 3"], ibug68: Float[np.ndarray, "68 3"]) -> Bool[np.ndarray, " V"]:
+    """Vertices in front, within the polygon of an eye's landmarks drawn in a little."""
+    found = np.zeros(len(vertices), bool)
+    for eye in _EYES:
+        corners = ibug68[eye]
+        centre = corners.mean(0)
+        outline = centre + _DRAWN_IN * (corners - centre)
+        following = np.roll(outline, -1, 0)
+        along, towards = following - outline, vertices[:, None] - outline
+        side = along[:, 0] * towards[..., 1] - along[:, 1] * towards[..., 0]
+        within = np.logical_and.reduce(side > 0, axis=1) | np.logical_and.reduce(side < 0, axis=1)
+        found |= within & (np.abs(vertices[:, 2] - centre[2]) < _EYE_DEPTH_MM)
     return found
 
 
@@ -173,14 +193,9 @@ def _landmark_pairs(
     mediapipe_indices: Int[np.ndarray, " M"] | None,
 ) -> tuple[sparse.csr_array, Float[np.ndarray, "L 3"], Float[np.ndarray, " L"]]:
     """The landmarks both heads name: rows that pick them from the open head's vertices, positions, weights."""
-    if "ibug68" not in landmarks or len(landmarks["ibug68"].corners) < _MIN_LANDMARKS:
-        raise InputError(
-            "this head names no ibug68 landmarks, so nothing tells where its face is; only its own blendshapes can be "
-            "had (blendshapes='native')."
-        )
     n_open = len(head.topology.mirror if head.topology.mirror is not None else vertices)
     rows = [_rows(head.embeddings["ibug68"], n_open)]
-    points = [_points(landmarks["ibug68"], vertices)]
+    points = [_ibug68(landmarks, vertices)]
     weights = [np.where(np.arange(68) < _N_OUTLINE, _OUTLINE_WEIGHT, 1.0)]
     if "mediapipe105" in landmarks and mediapipe_indices is not None:
         rows.append(_rows(head.embeddings["mediapipe478"], n_open)[mediapipe_indices])
@@ -193,6 +208,10 @@ def _rows(embedding: Embedding, n_vertices: int) -> sparse.csr_array:
     corners, weights = embedding.corners.cpu().numpy(), embedding.barycentric.cpu().numpy().astype(np.float64)
     row = np.repeat(np.arange(len(corners)), 3)
     return sparse.csr_array((weights.ravel(), (row, corners.ravel())), shape=(len(corners), n_vertices))
+
+
+def _ibug68(landmarks: Mapping[str, Embedding], vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "68 3"]:
+    return _points(landmarks["ibug68"], vertices)
 
 
 def _points(embedding: Embedding, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "L 3"]:
@@ -309,7 +328,7 @@ def _matching_parts(template: Template, target: _Target) -> list[tuple[np.ndarra
     skin = ~(template.loose | template.eyeball)
     if target.eyeball.any():
         return [(skin, ~target.eyeball), (template.eyeball, target.eyeball)]
-    return [(skin, ~target.eyeball)]
+    return [(skin, ~target.opening)]
 
 
 def _on_border(found: Nearest, target: _Target) -> Bool[np.ndarray, " N"]:
@@ -409,7 +428,8 @@ def _nearest_by_parts(template: Template, target: _Target, bent: np.ndarray, *, 
     distance, agreement = np.full(n, np.inf), np.full(n, -1.0)
     parts = _matching_parts(template, target)
     if not target.eyeball.any():
-        parts = [(~template.loose, ~target.eyeball)]
+        skin_or_eye = ~template.loose
+        parts = [(skin_or_eye, ~target.opening), (template.eyeball, target.opening)]
     for mine, theirs in parts:
         asked, among = (mine, theirs) if onto_target else (theirs, mine)
         index = SurfaceIndex(surface, triangles, among=triangles_within(among, triangles))
