@@ -172,7 +172,7 @@ class Portrait:
         # Eyes and mouths move by themselves; only skin drags its surroundings along.
         leads = (direct & (target.parts <= Part.LOWER_LIP)).float()
         field = fill_holes(motion.permute(2, 0, 1), leads).permute(1, 2, 0)
-        distance = torch.from_numpy(distance_transform_edt(~target.covered.numpy()).astype(np.float32))
+        distance = torch.from_numpy(np.asarray(distance_transform_edt(~target.covered.numpy()), np.float32))
         reach = 1 - smoothstep(distance, 0.0, _DRAGGED * max(self.window.size))
         dragged = torch.where(target.covered[..., None], field, field * reach[..., None]) * self._fade[..., None]
         loose = ~target.covered | (at[..., 3] > 0.5)

@@ -56,6 +56,13 @@ class Slit:
         slit = cls(upper[0], along / (along @ along).clamp_min(1e-6), upper, lower)
         return cls(slit.corner, slit.axis, slit.place(upper), slit.place(lower))
 
+    def near(self, points: Float[Tensor, "*N 2"]) -> Bool[Tensor, "*N"]:
+        """Points no farther from the slit's middle than it is wide (or as the lips stand apart)."""
+        middle = self.corner + self.axis / (self.axis @ self.axis) / 2
+        open_ = (self.lower[:, 1].max() - self.upper[:, 1].min()).clamp_min(1.0)
+        reach = open_ / self.axis.norm()
+        return ((points - middle).abs() < reach).all(-1)
+
     @property
     def up(self) -> Float[Tensor, "2"]:
         """One slit's width upwards, in the picture."""
@@ -96,19 +103,27 @@ class Slits:
 
     def allow(self, points: Float[Tensor, "*N 2"], parts: Int[Tensor, "*N"]) -> Bool[Tensor, "*N"]:
         """Whether a photo can show points of these parts at these places of it."""
+        # Neither an eyeball nor a tooth is seen anywhere but in its slit.
+        allowed = parts < Part.EYE
+        near = self.mouth.near(points)
+        allowed[near] = self._allowed_by_mouth(points[near], parts[near])
+        for eye in self.eyes:
+            near = eye.near(points) & ((parts == Part.SKIN) | (parts == Part.EYE))
+            below, above, between = eye.sides(points[near])
+            within = between & (below > 0) & (above > 0)
+            allowed[near] = torch.where(parts[near] == Part.EYE, within | allowed[near], allowed[near] & ~within)
+        return allowed
+
+    def _allowed_by_mouth(self, points: Float[Tensor, "P 2"], parts: Int[Tensor, " P"]) -> Bool[Tensor, " P"]:
         below, above, between = self.mouth.sides(points)
-        allowed = torch.ones_like(between)
+        allowed = parts < Part.EYE
         allowed &= ~((parts == Part.UPPER_LIP) & between & (below > -_TOUCHING))
         allowed &= ~((parts == Part.LOWER_LIP) & between & (above > -_TOUCHING))
-        gap = torch.minimum(below, above)
+        within = between & (torch.minimum(below, above) > _TOUCHING)
         for part in INSIDE_MOUTH:
             shows = _TEETH_SHOW if part == Part.TEETH else _TONGUE_SHOWS
-            allowed &= (parts != part) | (between & (gap > _TOUCHING) & (below + above > 2 * shows))
-        in_eye = torch.zeros_like(between)
-        for eye in self.eyes:
-            below, above, between = eye.sides(points)
-            in_eye |= between & (below > 0) & (above > 0)
-        return allowed & torch.where(parts == Part.EYE, in_eye, (parts != Part.SKIN) | ~in_eye)
+            allowed |= (parts == part) & within & (below + above > 2 * shows)
+        return allowed
 
 
 def keep_lashes(
@@ -119,12 +134,14 @@ def keep_lashes(
     A lid that closes is drawn out to several times its height, and its lashes with it. Here they keep their distance
     to its edge, and the smooth skin above them is drawn out instead.
     """
+    places = places.clone()
     for old, new in zip(source.eyes, target.eyes, strict=True):
-        below, _, between = new.sides(points)
-        distance, before = -below, -old.sides(places)[0]
+        near = new.near(points)
+        below, _, between = new.sides(points[near])
+        distance, before = -below, -old.sides(places[near])[0]
         drawn_out = between & (distance > 0) & (distance < 3 * _LASHES_REACH) & (distance > before) & (before > 0)
         lift = (distance - before) * torch.exp(-((distance / _LASHES_REACH) ** 2)) * drawn_out
-        places = places + lift[..., None] * old.up
+        places[near] += lift[:, None] * old.up
     return places
 
 

@@ -90,7 +90,7 @@ class ForkStage:
         code = self._method.encode(crop_photo(photo.pixels, box.similarity(), "official")[None])
         to_crop = box.similarity(size)
         crop = crop_photo(photo.pixels, to_crop, "official", size=size)[None].to(device)
-        whole = torch.from_numpy(np.ascontiguousarray(photo.pixels)).permute(2, 0, 1)[None].float().to(device) / 255
+        whole = torch.from_numpy(np.array(photo.pixels)).permute(2, 0, 1)[None].to(device).float() / 255
         return _ForkRole(self, read_source(self._fork, code, crop), Frame(whole, to_crop.inverse(), size))
 
     def frame_name(self, stem: str, index: int) -> str:
