@@ -177,7 +177,12 @@ class FaceScapeHead:
 def _topology(tables: FaceScapeTables, n_vertices: int) -> Topology:
     front = np.zeros(n_vertices, bool)
     front[tables.front_vertices] = True
-    return Topology(triangles=tables.triangles, uv=tables.uv, uv_triangles=tables.uv_triangles, regions={"face": front})
+    return Topology(
+        triangles=tables.triangles,
+        uv=tables.uv.astype(np.float32),
+        uv_triangles=tables.uv_triangles,
+        regions={"face": front},
+    )
 
 
 def slot_weights(expression: Float[Tensor, "B 51"]) -> Float[Tensor, "B 52"]:

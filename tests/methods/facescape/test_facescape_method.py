@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from likeness.errors import AssetError, InputError
 from likeness.face import Face
+from likeness.files.glb import read_glb
 from likeness.files.maps import read_displacement, read_exr
 from likeness.heads.facescape_expressions import ARKIT_NAMES, KEY_EXPRESSIONS
 from likeness.landmarks import Landmarks
@@ -243,6 +245,26 @@ def test_a_rig_survives_its_file(rig_face, tmp_path):
     again = type(rig).load(tmp_path / "rig.safetensors")
     assert [detail.local for detail in again.details] == [True] * 20
     np.testing.assert_array_equal(again.strengths({"jawOpen": 1.0}), rig.strengths({"jawOpen": 1.0}))
+
+
+@pytest.mark.parametrize(("which", "n_maps"), [("face", 1), ("rig_face", 20)])
+def test_the_glb_carries_the_relief(which, n_maps, request, tmp_path):
+    """As a normal map of the face at rest, and as displacement with its rule for renderers that blend it."""
+    shown = request.getfixturevalue(which)
+    shown.rig().save(tmp_path / "head.glb")
+    model = read_glb(tmp_path / "head.glb")
+    (skin,) = (part for part in model.parts if part.name == "skin")
+    assert skin.material.normal_image is not None
+    normals = np.asarray(Image.open(io.BytesIO(skin.material.normal_image.data)).convert("RGB")).astype(int)
+    assert (np.abs(normals - [128, 128, 255]).max(-1) > 3).any(), "all of it flat"
+    maps = model.extras["likeness_detail"]["maps"]
+    assert len(maps) == n_maps
+    first = maps[0]
+    steps = np.asarray(Image.open(io.BytesIO(model.payloads[first["payload"]].data))).astype(float)
+    found = steps * first["millimetres_per_step"] + first["millimetres_at_0"]
+    expected = detail_maps(shown)[0].displacement
+    assert found.max() == pytest.approx(expected.max(), abs=0.02)
+    assert found.min() == pytest.approx(expected.min(), abs=0.02)
 
 
 def test_a_face_with_one_map_keeps_it(face):
