@@ -110,12 +110,12 @@ def _write(folder: Path, video: Path, reader: VideoReader, tracked: TrackedPerso
         tracked.face.save(temporary / "face.safetensors")
         tracked.motion.save(temporary / "motion.safetensors")
         tracked.motion.save(temporary / "motion.csv")
-        tracked.face.rig().save(temporary / "head.glb", motion=tracked.motion)
+        tracked.rig.save(temporary / "head.glb", motion=tracked.motion)
         write_text(temporary / "tracking.json", json.dumps(_summary(tracked), indent=1) + "\n")
         if options.overlay is None:
             return
         overlay = Overlay(tracked, style=options.overlay, side_by_side=options.side_by_side)
-        with VideoWriter(temporary / "overlay.mp4", fps=reader.fps, sound_from=video) as writer:
+        with VideoWriter(temporary / "overlay.mp4", fps=reader.fps, sound_from=video, preset="veryfast") as writer:
             for number, drawn in enumerate(overlay.frames(frame.pixels for frame in reader.steady()), 1):
                 writer.write(drawn)
                 progress(number)
@@ -152,6 +152,11 @@ def _fingerprint(video: Path, options: TrackingOptions) -> dict[str, Any]:
 def _identity_of(path: Path) -> list[Any]:
     status = path.stat()
     return [str(path.absolute()), status.st_size, status.st_mtime_ns]
+
+
+def is_personal(rig: Path) -> bool:
+    """Whether a Face has a personal rig (INORig) to track with, by `track_video`. Raises FileFormatError."""
+    return Face.load(rig).method == "inorig"
 
 
 def _open_face(path: Path) -> Face:

@@ -65,7 +65,7 @@ class Tracker:
         """What the next frame depends on, as arrays; `restore` goes on from there."""
         return {
             "ids": np.array([face.id for face in self._known], np.int64),
-            "points": np.array([face.points for face in self._known], np.float32).reshape(len(self._known), -1, 3),
+            "points": np.array([face.points for face in self._known], np.float32).reshape(-1, 478, 3),
             "unseen": np.array([face.n_frames_unseen for face in self._known], np.int64),
             "counts": np.array([self._n_ids, self._n_frames_empty], np.int64),
         }

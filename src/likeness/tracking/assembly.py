@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 
+from likeness.animate.closing import closing_weights, to_closing
 from likeness.animate.filters import smooth
 from likeness.animate.posing import eye_turns, whole_turns
 from likeness.motion import Motion
@@ -53,7 +54,8 @@ def rest_weights(weights: Float[np.ndarray, "S E"], names: tuple[str, ...]) -> F
 
 
 def assemble(solved: Solved, rig: Rig, *, fps: float, n_frames: int, smoothing: float) -> Motion:
-    """The motion of every frame of the video.
+    """The motion of every frame of the video, for the ``rig`` of the head's own shapes once its blinks close
+    (`with_closing_blinks`).
 
     Where no face was seen, the frame before is held (the first one before anything is seen) with confidence 0.
     Smoothing stays within the stretches in which the face is seen.
@@ -67,7 +69,7 @@ def assemble(solved: Solved, rig: Rig, *, fps: float, n_frames: int, smoothing: 
     motion = Motion(
         fps,
         rig.blendshape_names,
-        weights.clip(0, 1).astype(np.float32),
+        to_closing(weights, rig.blendshape_names, closing_weights(rig)).clip(0, 1).astype(np.float32),
         Rotation.from_matrix(upright).as_rotvec().astype(np.float32),
         eyes.astype(np.float32),
         (solved.translation @ _UPRIGHT).astype(np.float32),

@@ -32,7 +32,7 @@ class Overlay:
 
     def __init__(self, person: TrackedPerson, *, style: Style = "mesh", side_by_side: bool = False) -> None:
         self._person, self._style, self._side_by_side = person, style, side_by_side
-        self._puppet = Puppet(person.face.rig())
+        self._puppet = Puppet(person.rig)
         self._columns = self._puppet.columns(person.motion)
         self._topology = person.face.head.topology
         self._triangles = self._topology.triangles_tensor

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from likeness.animate.closing import with_closing_blinks
 from likeness.cameras import Pinhole
 from likeness.errors import NoFaceError
 from likeness.face import Face
@@ -19,6 +21,7 @@ from likeness.methods.open.calibration import Calibration
 from likeness.methods.open.method import OpenMethod
 from likeness.methods.open.tracking import FrameSolver, PersonModel, measure_open_eyes
 from likeness.motion import Motion
+from likeness.rig import Rig
 from likeness.tracking.assembly import Solved, assemble, rest_weights
 from likeness.tracking.checkpoint import Checkpoint
 from likeness.tracking.key_frames import choose_key_frames
@@ -43,6 +46,11 @@ class TrackedPerson:
     face: Face
     motion: Motion
     focal: float
+
+    @cached_property
+    def rig(self) -> Rig:
+        """What the motion drives."""
+        return with_closing_blinks(self.face.rig())
 
     def camera(self, frame: int) -> Pinhole:
         """The camera of a frame: head frame (mm) to pixels."""
@@ -107,13 +115,15 @@ def _head(video, checkpoint: Checkpoint, stretches, name: str, method, calibrati
     photos, landmarks = _key_photos(video, stretches, calibration)
     faces = (method if given is None else OpenMethod(quality="fast")).reconstruct_together(photos, landmarks)
     # Photos of one video share a camera; each fit finds its own focal length, the middle one is believed.
-    focal = float(np.median([float(f.camera.intrinsics[0, 0, 0]) for f in faces if isinstance(f.camera, Pinhole)]))
+    found = torch.tensor([float(f.camera.intrinsics[0, 0, 0]) for f in faces if isinstance(f.camera, Pinhole)])
+    # In single precision, as the checkpoint keeps it: a resumed run must go on with the same number.
+    focal = found.quantile(0.5)
     best = max(faces, key=lambda face: face.confidence)
     if given is not None:
         best = replace(given, image_size=best.image_size, camera=best.camera, detected=best.detected)
-    best = replace(best, codes={**best.codes, "focal": torch.tensor(focal)})
+    best = replace(best, codes={**best.codes, "focal": focal})
     best.save(file)
-    return best, focal
+    return best, float(focal)
 
 
 def _key_photos(video: VideoReader, stretches, calibration) -> tuple[list[Photo], list[Landmarks]]:
