@@ -1,13 +1,14 @@
 """Heads of other topologies with real faces and a known correspondence, in place of licensed models.
 
 The open head's skin is cut out of its chart, strewn with new points, triangulated anew, bent and resized: another mesh
-of another person, of which every vertex knows the point of the open head it is. `flame_head` puts a FLAME on it: joints,
-a jaw that opens the mouth, expressions that are mixtures. `bfm_head` is a front face without neck whose eyes are one
-surface with the lids.
+of another person, of which every vertex knows the point of the open head it is. `flame_head` puts a FLAME on it:
+joints, a jaw that opens the mouth, expressions that are mixtures. `bfm_head` is a front face without neck whose eyes
+are one surface with the lids.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,7 +19,8 @@ from scipy.spatial import Delaunay, cKDTree
 from likeness.heads import Embedding, load_head
 from likeness.heads.bfm import BfmHead
 from likeness.heads.bfm_model import BfmModel
-from likeness.heads.flame import FlameHead, flame_head as flame_head_of
+from likeness.heads.flame import FlameHead
+from likeness.heads.flame import flame_head as flame_head_of
 from likeness.heads.flame_files import N_SHAPE, FlameModel
 from likeness.heads.flame_landmarks import FlameEmbeddings
 from likeness.heads.nearest import MeshPoints, SurfaceIndex, nearest_barycentric
@@ -279,7 +281,7 @@ def _loop_about(vertices: np.ndarray, triangles: np.ndarray, centre: np.ndarray)
 
 
 def _ring_triangles(rings: list[np.ndarray]):
-    for outer, inner in zip(rings, rings[1:], strict=False):
+    for outer, inner in itertools.pairwise(rings):
         following, inward = np.roll(outer, -1), np.roll(inner, -1)
         yield np.stack([outer, following, inward], 1)
         yield np.stack([outer, inward, inner], 1)

@@ -27,6 +27,8 @@ _JAW_STEP = 0.2
 # Of the shapes' mean curvature: how dear a weight's square and a weight itself are, so that of shapes which nearly
 # repeat or undo each other few speak. Measured with benchmarks/eval_retarget.py.
 RIDGE, SPARSITY = 1e-2, 5e-3
+# A face that moves by less rests, mm.
+_STILL_MM = 1e-3
 # The same for coefficients of a head's own space, which are orthogonal or nearly so.
 NATIVE_RIDGE = 1e-3
 
@@ -64,7 +66,9 @@ def expression_displacement(face: Face) -> Float[np.ndarray, "V 3"]:
     offsets = None if face.offsets is None else face.offsets[None]
     with torch.no_grad():
         moved = face.head.vertices(face.identity[None], face.expression[None], joints[None], offsets)[0]
-        return (moved - face.neutral_vertices).cpu().numpy()
+        moved = (moved - face.neutral_vertices).cpu().numpy()
+    # Sums of floats in another order are no expression.
+    return moved if np.abs(moved).max() > _STILL_MM else np.zeros_like(moved)
 
 
 def explained(
@@ -76,7 +80,7 @@ def explained(
     mean = np.trace(gram) / len(gram)
     gram += RIDGE * mean * np.eye(len(gram))
     right = wanted @ basis.T - SPARSITY * mean
-    return box_least_squares(gram[None], right, np.zeros(len(gram)), np.ones(len(gram)))
+    return box_least_squares(gram, right, np.zeros(len(gram)), np.ones(len(gram)))
 
 
 def jaw_shapes(face: Face) -> Float[np.ndarray, "J V 3"]:

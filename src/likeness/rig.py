@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -120,7 +120,9 @@ def rig_from_face(face: Face, *, blendshapes: Literal["arkit", "native"] = "arki
 
     Raises InputError for "arkit" on a head without landmarks.
     """
-    native = _native_rig(face)
+    from likeness.methods import detail_maps
+
+    native = replace(plain_rig(face), albedo=face.albedo_image(), details=detail_maps(face))
     if blendshapes == "native":
         return native
     if blendshapes != "arkit":
@@ -130,9 +132,8 @@ def rig_from_face(face: Face, *, blendshapes: Literal["arkit", "native"] = "arki
     return with_arkit_shapes(native, face)
 
 
-def _native_rig(face: Face) -> Rig:
-    from likeness.methods import detail_maps
-
+def plain_rig(face: Face) -> Rig:
+    """The Rig in the head's own expression space, without textures and details."""
     head, count = face.head, face.head.n_expression
     neutral = face.neutral_vertices
     identity = face.identity[None].expand(count, -1)
@@ -149,8 +150,6 @@ def _native_rig(face: Face) -> Rig:
         joint_parents=tuple(head.joint_parents),
         joint_positions=_array(head.joint_positions(face.identity[None])[0]),
         skin_weights=_array(head.skin_weights()),
-        albedo=face.albedo_image(),
-        details=detail_maps(face),
         landmarks={name: head.embeddings[name].to("cpu") for name in ("ibug68",) if name in head.embeddings},
     )
 

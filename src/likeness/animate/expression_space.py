@@ -20,7 +20,7 @@ from likeness.heads.common_points import common_points
 from likeness.heads.correspondence import registration_of_surface
 from likeness.heads.deformation_transfer import DeformationTransfer, SourceShapes
 from likeness.rig import Rig
-from likeness.solve.box_least_squares import box_least_squares
+from likeness.solve.box_least_squares import box_least_squares, smooth_least_squares
 
 # How dear a radian of the jaw is beside a weight, in the same unit.
 _JAW_RIDGE = 1e-3
@@ -110,18 +110,42 @@ class ExpressionSpace:
 
         ARKit's weights lie in [0, 1]; those of other spaces are only held small.
         """
-        n = len(self.rig.blendshapes)
-        wanted = self.points.features_of_open(shapes)
-        goals = coefficients @ (wanted @ self._basis.T)
-        gram, right, lower, upper = self._gram, goals - self._cost, self._lower, self._upper
+        wanted = coefficients @ self.points.features_of_open(shapes)
         if not self.opens_by_joint:
-            return box_least_squares(gram[None], right, lower, upper, smoothness=smoothness), None
-        jaw = np.zeros((len(coefficients), 3))
-        weights = np.zeros((len(coefficients), n))
-        target = coefficients @ wanted
+            return self._weights(wanted, smoothness), None
+        jaw = self._jaw_turns(wanted)
+        jaw = smooth_least_squares(np.eye(3), jaw, smoothness=smoothness)
+        return self._weights(wanted - self._jaw_movement(jaw), smoothness), jaw
+
+    def _weights(self, wanted: Float[np.ndarray, "F D"], smoothness: float) -> Float[np.ndarray, "F B"]:
+        right = wanted @ self._basis.T
+        if not self.speaks_arkit:
+            return smooth_least_squares(self._gram, right, smoothness=smoothness)
+        n = len(self._basis)
+        price = SPARSITY * np.trace(self._basis @ self._basis.T) / n
+        return box_least_squares(self._gram, right - price, np.zeros(n), np.ones(n), smoothness=smoothness)
+
+    def _jaw_turns(self, wanted: Float[np.ndarray, "F D"]) -> Float[np.ndarray, "F 3"]:
+        """The jaw's rotation vectors, frame by frame, by Gauss–Newton: shapes enter linearly, the jaw by its rotation
+        matrix's derivative.
+        """
+        n = len(self._basis)
+        jaw = np.zeros((len(wanted), 3))
+        ridge = _JAW_RIDGE * np.trace(self._gram) / n * np.eye(3)
         for _ in range(_N_STEPS):
-            weights, jaw = self._step(target, right, weights, jaw, smoothness)
-        return weights, jaw
+            slopes = _rotation_slopes(jaw).reshape(-1, 3, 9) @ self._jaw_features
+            # Written for the jaw itself, not for its change, so that the ridge holds the rotation.
+            left = wanted - self._jaw_movement(jaw) + np.einsum("fa,fad->fd", jaw, slopes)
+            cross = slopes @ self._basis.T
+            # The weights are eliminated: their part of the system is the same in every frame.
+            through = np.linalg.solve(self._gram, cross.transpose(2, 0, 1).reshape(n, -1)).reshape(n, -1, 3)
+            system = slopes @ slopes.transpose(0, 2, 1) + ridge - np.einsum("fan,nfb->fab", cross, through)
+            right = np.einsum("fd,fad->fa", left, slopes) - np.einsum("fn,nfa->fa", left @ self._basis.T, through)
+            jaw = np.clip(np.linalg.solve(system, right[..., None])[..., 0], _JAW_LOWER, _JAW_UPPER)
+        return jaw
+
+    def _jaw_movement(self, jaw: Float[np.ndarray, "F 3"]) -> Float[np.ndarray, "F D"]:
+        return (Rotation.from_rotvec(jaw).as_matrix() - np.eye(3)).reshape(-1, 9) @ self._jaw_features
 
     @property
     def opens_by_joint(self) -> bool:
@@ -139,42 +163,8 @@ class ExpressionSpace:
         return gram + ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
 
     @cached_property
-    def _cost(self) -> float:
-        """The price of a weight of one, where weights are never negative."""
-        gram = self._basis @ self._basis.T
-        return SPARSITY * np.trace(gram) / len(gram) if self.speaks_arkit else 0.0
-
-    @property
-    def _lower(self) -> Float[np.ndarray, " B"]:
-        return np.full(len(self._basis), 0.0 if self.speaks_arkit else -np.inf)
-
-    @property
-    def _upper(self) -> Float[np.ndarray, " B"]:
-        return np.full(len(self._basis), 1.0 if self.speaks_arkit else np.inf)
-
-    @cached_property
     def _jaw_features(self) -> Float[np.ndarray, "9 D"]:
         return self.points.features(self._jaw_fields())
-
-    def _step(self, target, right, weights, jaw, smoothness):
-        """One Gauss–Newton step for all frames: shapes enter linearly, the jaw by its rotation matrix's derivative."""
-        matrices = Rotation.from_rotvec(jaw).as_matrix()
-        moved = (matrices - np.eye(3)).reshape(-1, 9) @ self._jaw_features
-        slopes = _rotation_slopes(jaw).reshape(-1, 3, 9) @ self._jaw_features
-        cross = slopes @ self._basis.T
-        n_frames, n = weights.shape
-        gram = np.empty((n_frames, n + 3, n + 3))
-        gram[:, :n, :n] = self._gram
-        gram[:, n:, :n], gram[:, :n, n:] = cross, cross.transpose(0, 2, 1)
-        ridge = _JAW_RIDGE * np.trace(self._gram) / n
-        gram[:, n:, n:] = slopes @ slopes.transpose(0, 2, 1) + ridge * np.eye(3)
-        # Written for the jaw itself, not for its change, so that smoothness and ridge hold the rotation.
-        left = target - moved + np.einsum("fa,fad->fd", jaw, slopes)
-        goals = np.concatenate([left @ self._basis.T - self._cost, np.einsum("fd,fad->fa", left, slopes)], 1)
-        lower, upper = np.concatenate([self._lower, _JAW_LOWER]), np.concatenate([self._upper, _JAW_UPPER])
-        start = np.concatenate([weights, jaw], 1)
-        found = box_least_squares(gram, goals, lower, upper, smoothness=smoothness, start=start)
-        return found[:, :n], found[:, n:]
 
 
 class Basis:

@@ -31,6 +31,8 @@ _SCREEN_MM = 20.0
 _TOGETHER_MM = 0.6
 # How nearly contacts are met: a fraction of the mean compliance of the pairs.
 _SOFT = 1e-3
+# What moves by less stands still, mm.
+_STILL_MM = 1e-4
 # Lids farther in front of the eyeball than this are free, mm.
 _LID_MM = 3.0
 
@@ -119,7 +121,7 @@ class DeformationTransfer:
         inverse = np.linalg.inv(_frames(rest))
         changes = []
         for shape in self.source.shapes:
-            moving = np.flatnonzero(np.abs(shape[triangles]).max((1, 2)) > 1e-6)
+            moving = np.flatnonzero(np.abs(shape[triangles]).max((1, 2)) > _STILL_MM)
             moved = _frames(rest[moving] + shape[triangles[moving]])
             changes.append((moving, moved @ inverse[moving] - np.eye(3)))
         return changes
@@ -132,6 +134,7 @@ class DeformationTransfer:
         reach = solve(rows.T.toarray())
         compliance = rows @ reach
         compliance[np.diag_indices_from(compliance)] += _SOFT * np.trace(compliance) / len(compliance)
+        reached = abs(rows)
         rest, rest_source = rows @ neutral, rows @ self.source.neutral
         # Those worn with another shape come last: they close what the others left open.
         order = np.argsort(self.source.closes_with != np.arange(len(moved)), kind="stable")
@@ -142,8 +145,12 @@ class DeformationTransfer:
             change = rows @ shape
             gap = np.linalg.norm(rest_source + change, axis=1)
             apart = np.linalg.norm(rest_source, axis=1) > TOUCH_MM
-            closed = apart & (gap < TOUCH_MM) & (np.abs(change).max(1) > 1e-6)
-            together = ~apart & (np.linalg.norm(change, axis=1) < _TOGETHER_MM) & (np.abs(rows) @ np.abs(shape)).any(1)
+            closed = apart & (gap < TOUCH_MM) & (np.abs(change).max(1) > _STILL_MM)
+            together = (
+                ~apart
+                & (np.linalg.norm(change, axis=1) < _TOGETHER_MM)
+                & ((reached @ np.abs(shape)).max(1) > _STILL_MM)
+            )
             active = np.flatnonzero(closed | together)
             if not len(active):
                 continue
@@ -161,14 +168,14 @@ class DeformationTransfer:
             centre, radius = fit_sphere(neutral[ball])
             resting = np.linalg.norm(neutral[own] - centre, axis=1) - radius
             for k, shape in enumerate(self.source.shapes):
-                if np.abs(shape[own]).max() < 1e-6:
+                if np.abs(shape[own]).max() < _STILL_MM:
                     continue
                 wanted = np.linalg.norm(self.source.neutral[own] + shape[own] - centre_source, axis=1) - radius_source
                 place = neutral[own] + moved[k][own] - centre
                 distance = np.linalg.norm(place, axis=1)
                 short = np.clip(scale * np.minimum(wanted, _LID_MM) + radius - distance, 0, None)
-                # A lid that rests inside the fitted ball was meant to: only what the expression adds is undone.
-                short = np.minimum(short, np.clip(resting - (distance - radius), 0, None) + _LID_MM * (resting > 0))
+                # Only what the expression takes is given back: a lid may rest where it likes.
+                short = np.minimum(short, np.clip(resting - (distance - radius), 0, None))
                 moved[k][own] += place / np.maximum(distance, 1e-6)[:, None] * short[:, None]
         return moved
 
