@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.spatial import Delaunay, cKDTree
+from scipy.spatial import Delaunay, KDTree
 
 from likeness.heads import Embedding, load_head
 from likeness.heads.bfm import BfmHead
@@ -309,6 +309,6 @@ def bfm_head(seed: int = 5) -> BfmHead:
         albedo_basis=np.zeros((len(mesh.vertices), 3, 1), np.float32),
         triangles=mesh.triangles.astype(np.int64),
         millimetres=100.0,
-        landmarks=cKDTree(mesh.vertices).query(points)[1],
+        landmarks=KDTree(mesh.vertices).query(points)[1],
     )
     return BfmHead(model)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
-from likeness.heads.nearest import MeshPoints, nearest_barycentric
+from likeness.heads.nearest import MeshPoints, nearest_barycentric, triangles_within
 from likeness.heads.open_head import OpenHead, load_open_head
 
 # Points so near touch, mm; lids that close come from at least so far; lips that rest are so near.
@@ -68,7 +68,7 @@ def _touching(
     upper, lower = (head.topology.region(name) for name in parts)
     triangles = head.topology.triangles.astype(np.int64)
     own = np.flatnonzero(upper)
-    found = _nearest_of(closed[own], closed, triangles, lower[triangles].all(1))
+    found = _nearest_of(closed[own], closed, triangles, triangles_within(lower, triangles))
     distance = np.linalg.norm(found.of(closed, triangles) - closed[own], axis=1)
     before = np.linalg.norm(found.of(rest, triangles) - rest[own], axis=1)
     good = (distance < touch_mm) & (before >= apart_mm)

@@ -25,7 +25,7 @@ from likeness.files.tensors import read_tensors, write_tensors
 from likeness.heads.nearest import MeshPoints, SurfaceIndex, vertex_normals
 from likeness.heads.open_head import load_open_head
 from likeness.heads.protocol import Embedding, Head
-from likeness.heads.registration import Registration, register
+from likeness.heads.registration import Registration, Template, register
 
 _KIND, _VERSION = "registration", 1
 # Changes whenever `register` gives other numbers, so that what an older version cached is not taken.
@@ -138,8 +138,7 @@ def _open_key() -> str:
 
 @lru_cache(maxsize=1)
 def _with_itself() -> Registration:
-    head = load_open_head()
-    average, triangles = average_of(head), head.topology.triangles
+    average, triangles = Template.of_open_head().vertices, load_open_head().topology.triangles
     n = len(average)
     owner = np.zeros(n, np.int64)
     owner[triangles.ravel()] = np.repeat(np.arange(len(triangles)), 3)
@@ -170,8 +169,14 @@ def _read(key: str, n_vertices: int, n_triangles: int) -> Registration | None:
     fits &= bool((maps["open_to_head"].triangle < n_triangles).all() and (maps["head_to_open"].triangle < n_open).all())
     if not fits:
         return None
-    covered = {name: arrays[name].astype(bool) for name in ("open_covered", "head_covered")}
-    return Registration(template=arrays["template"], base=arrays["base"], **covered, **maps)
+    return Registration(
+        template=arrays["template"],
+        base=arrays["base"],
+        open_to_head=maps["open_to_head"],
+        open_covered=arrays["open_covered"].astype(bool),
+        head_to_open=maps["head_to_open"],
+        head_covered=arrays["head_covered"].astype(bool),
+    )
 
 
 def _write(key: str, registration: Registration) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 # How many millimetres two opposite normals count, halved: at a right angle this times the square root of two.
 NORMAL_MM = 6.0
@@ -59,7 +59,7 @@ class SurfaceIndex:
         self._own = np.arange(len(triangles)) if among is None else np.flatnonzero(among)
         self._corners = vertices[triangles[self._own]]
         self._normals = triangle_normals(self._corners)
-        self._tree = cKDTree(np.hstack([self._corners.mean(1), NORMAL_MM * self._normals])) if len(self._own) else None
+        self._tree = KDTree(np.hstack([self._corners.mean(1), NORMAL_MM * self._normals])) if len(self._own) else None
 
     def __len__(self) -> int:
         return len(self._own)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from scipy.interpolate import RBFInterpolator
 from scipy.sparse.linalg import splu
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from likeness.errors import InputError
 from likeness.heads.nearest import MeshPoints, Nearest, SurfaceIndex, triangles_within, vertex_normals
@@ -230,9 +231,8 @@ def _warped(
     moved, aligned = scale * source @ turn.T + shift, scale * vertices @ turn.T + shift
     # Several conventions name the same places; a spline takes each place once.
     _, unique = np.unique(np.round(moved, 1), axis=0, return_index=True)
-    spline = RBFInterpolator(
-        moved[unique], (target - moved)[unique], kernel="thin_plate_spline", smoothing=3.0 / weights[unique]
-    )
+    looseness: Any = 3.0 / weights[unique]
+    spline = RBFInterpolator(moved[unique], (target - moved)[unique], kernel="thin_plate_spline", smoothing=looseness)
     return aligned + spline(aligned)
 
 
@@ -279,7 +279,7 @@ def template_stiffness() -> sparse.csr_array:
     edges = unique_edges(torch.from_numpy(template.triangles))[0].numpy()
     skin = np.flatnonzero(~(template.eyeball | template.loose))
     apart = np.flatnonzero(template.eyeball | template.loose)
-    _, nearest = cKDTree(template.vertices[skin]).query(template.vertices[apart], k=_N_LINKS)
+    _, nearest = KDTree(template.vertices[skin]).query(template.vertices[apart], k=_N_LINKS)
     links = np.stack([np.repeat(apart, _N_LINKS), skin[nearest.ravel()]], 1)
     ends = np.concatenate([edges, links])
     length = np.linalg.norm(template.vertices[ends[:, 0]] - template.vertices[ends[:, 1]], axis=1)
