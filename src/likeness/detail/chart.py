@@ -14,6 +14,7 @@ from torch import Tensor
 from likeness.errors import InputError
 from likeness.face import Face
 from likeness.filters import gaussian_blur, smoothstep
+from likeness.heads.protocol import Head
 from likeness.meshes import vertex_normals
 from likeness.render import rasterize_uv
 from likeness.topology import Topology
@@ -105,7 +106,12 @@ def detail_chart(topology: Topology, size: int, mm_per_unit: float) -> DetailCha
 
 def face_chart(face: Face, size: int) -> DetailChart:
     """The chart of a Face's head."""
-    return detail_chart(face.head.topology, size, _mm_per_unit(face))
+    return head_chart(face.head, size)
+
+
+def head_chart(head: Head, size: int) -> DetailChart:
+    """The chart of a head."""
+    return detail_chart(head.topology, size, _mm_per_unit(head))
 
 
 def texel_surface(face: Face, chart: DetailChart) -> TexelSurface:
@@ -124,13 +130,9 @@ def _slope(position: Tensor, inside: Tensor, axis: int) -> Tensor:
     return torch.where(known, (ahead - behind) / 2, 0.0)
 
 
-def _mm_per_unit(face: Face) -> float:
-    """Millimetres that the chart's side spans on the mean head's face: the root of the ratio of areas."""
-    return _chart_scale(face.head)
-
-
 @lru_cache(maxsize=4)
-def _chart_scale(head) -> float:
+def _mm_per_unit(head: Head) -> float:
+    """Millimetres that the chart's side spans on the mean head's face: the root of the ratio of areas."""
     topology = head.topology
     vertices = head.vertices(torch.zeros(1, head.n_identity), None, None, None)[0].numpy()
     chosen = topology.region("face")[topology.triangles].all(1)

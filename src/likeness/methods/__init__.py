@@ -30,6 +30,7 @@ METHODS = {
 _FOLLOWING = {
     "deca": "likeness.methods.deca.following",
     "facescape": "likeness.methods.facescape.following",
+    "open": "likeness.methods.open.following",
 }
 
 
