@@ -128,10 +128,17 @@ def export(context, faces, out, formats) -> None:
 @_OUT
 @_METHOD
 @_DEVICE
+@click.option(
+    "--expression-method", default=None, help="Method for the photos of EXPRESSIONS, if it shall be another one."
+)
 @click.option("--formats", callback=_formats, default="face,obj,overview", show_default=True, help="What to write.")
 @click.pass_context
-def transfer(context, source, expressions, out, method, device, formats) -> None:
-    """Put the expressions of EXPRESSIONS (photos, folders, videos) on the largest face of SOURCE."""
+def transfer(context, source, expressions, out, method, device, expression_method, formats) -> None:
+    """Put the expressions of EXPRESSIONS on the largest face of SOURCE.
+
+    EXPRESSIONS are photos, face.safetensors files, folders and videos; SOURCE is a photo, a face.safetensors file, or a
+    folder of them.
+    """
     from likeness.transfer_runs import transfer_expressions
 
     failures = transfer_expressions(
@@ -139,6 +146,7 @@ def transfer(context, source, expressions, out, method, device, formats) -> None
         expressions,
         out,
         method=method,
+        expression_method=expression_method,
         device=device,
         formats=formats,
         report=lambda line: click.echo(line),
