@@ -50,12 +50,12 @@ def confirm_faces(
         turns = looks[n * N_TURNS : (n + 1) * N_TURNS]
         places = [_at_the_place(turn, seen.boxes[i]) for turn in turns]
         values = [0.0 if at is None else turn.scores[at] for turn, at in zip(turns, places, strict=True)]
-        best = int(np.argmax(values))
-        if best and places[0] is not None and values[0] > values[best] - NEARLY_AS_GOOD:
-            best = _steadier(image, turns, places, (0, best), device)
+        highest = best = int(np.argmax(values))
+        if highest and places[0] is not None and values[0] > values[highest] - NEARLY_AS_GOOD:
+            best = _steadier(image, turns, places, (0, highest), device)
         at = places[best]
-        is_changed[i] = best != 0 or is_rough[i]
-        is_face[i] = at is not None and (not is_changed[i] or values[best] >= CONFIRMED_SCORE)
+        is_changed[i] = highest != 0 or is_rough[i]
+        is_face[i] = at is not None and (not is_changed[i] or values[highest] >= CONFIRMED_SCORE)
         if at is not None and is_changed[i]:
             boxes[i], keypoints[i], scores[i] = turns[best].boxes[at], turns[best].keypoints[at], values[best]
     return Detections(boxes[is_face], keypoints[is_face], scores[is_face]), is_changed[is_face]
