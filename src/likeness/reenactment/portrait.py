@@ -128,7 +128,7 @@ class Portrait:
     def clay_window(self, most_pixels: int) -> Window:
         """The part of the photo that holds the whole head, to be drawn with at most so many pixels."""
         on_photo = self.face.camera.project(self.face.vertices[None])[0]
-        return Window.about(on_photo, (0.1,) * 4, self.pixels.shape[:2]).at_most(most_pixels)
+        return Window.about(on_photo, (0.1, 0.1, 0.1, 0.1), self.pixels.shape[:2]).at_most(most_pixels)
 
     # ------------------------------------------------------------------ geometry
 

@@ -45,8 +45,7 @@ class Box:
     @property
     def extent(self) -> float:
         """The face's size, before any margin. Landmarks do not reach the forehead: they get a tenth more."""
-        mean = (self.right - self.left + self.bottom - self.top) / 2
-        return 1.1 * mean if self.kind == "landmarks" else mean
+        return 1.1 * self.mean_side if self.kind == "landmarks" else self.mean_side
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -54,14 +53,23 @@ class Box:
         lowered = 0.0 if self.kind == "landmarks" else 0.12 * self.extent
         return (self.left + self.right) / 2, (self.top + self.bottom) / 2 + lowered
 
+    @property
+    def mean_side(self) -> float:
+        """The mean of width and height, without any margin."""
+        return (self.right - self.left + self.bottom - self.top) / 2
+
     def similarity(self, size: int = IMAGE_SIZE) -> Similarity:
         """Photo to a crop of ``size`` pixels. Raises InputError when the box is smaller than a pixel."""
         side = int(self.extent * _MARGIN)
         if side < 1:
             raise InputError(f"the face is {self.extent:.1f} pixels large; DECA needs at least a few dozen.")
-        (x, y), scale = self.centre, (size - 1) / side
-        shift = [scale * (side / 2 - x), scale * (side / 2 - y)]
-        return _similarity(scale, 0.0, shift)
+        return square_to_crop(self.centre, side, size)
+
+
+def square_to_crop(centre: tuple[float, float], side: int, size: int = IMAGE_SIZE) -> Similarity:
+    """The square of ``side`` pixels about a centre, to a crop of ``size``."""
+    (x, y), scale = centre, (size - 1) / side
+    return _similarity(scale, 0.0, [scale * (side / 2 - x), scale * (side / 2 - y)])
 
 
 def whole_photo(size: tuple[int, int], compat: Compat = "default") -> Similarity:

@@ -19,7 +19,7 @@ from likeness.methods.deca.model import DecaModel
 from likeness.methods.deca.shading import sh_shading
 
 # Texels whose coarse normal looks away from the camera by more than this are not seen in the photo.
-_SEEN_NORMAL_Z = -0.05
+SEEN_NORMAL_Z = -0.05
 _GREY = 0.7
 
 
@@ -111,7 +111,7 @@ def decode_textures(
     photo = grid_sample(image, places, mode="bilinear", padding_mode="zeros", align_corners=False)
     seen = model.displacement.mask.expand(len(photo), 1, UV_SIZE, UV_SIZE)
     if compat == "default":
-        facing = model.uv_surface.warp(geometry.normals_image)[:, 2:] < _SEEN_NORMAL_Z
+        facing = model.uv_surface.warp(geometry.normals_image)[:, 2:] < SEEN_NORMAL_Z
         inside = (places.abs() <= 1).all(-1)[:, None]
         seen = seen * facing * inside
     elsewhere = lit if lit is not None else torch.full_like(photo, _GREY)

@@ -60,7 +60,7 @@ def read_checkpoint(path: str | Path) -> Networks:
 
     Raises FileFormatError when it is no torch file of plain tensors, or a network in it is incomplete.
     """
-    content = _torch_file(Path(path))
+    content = load_torch_file(Path(path))
     networks = empty_networks()
     for name, network in (("E_flame", networks.coarse), ("E_detail", networks.detail), ("D_detail", networks.decoder)):
         _load(network, content.get(name) if isinstance(content, Mapping) else None, f"{path}: {name}")
@@ -69,7 +69,7 @@ def read_checkpoint(path: str | Path) -> Networks:
 
 def read_decoder(path: str | Path) -> nn.Module:
     """The detail decoder of the checkpoint alone. Raises FileFormatError like `read_checkpoint`."""
-    content = _torch_file(Path(path))
+    content = load_torch_file(Path(path))
     with torch.device("meta"):
         decoder = DetailDecoder().eval()
     _load(decoder, content.get("D_detail") if isinstance(content, Mapping) else None, f"{path}: D_detail")
@@ -145,7 +145,8 @@ def read_texture_space(path: str | Path, kind: Literal["bfm", "flame"], *, step:
     return TextureSpace(upright(arrays[mean_key]), upright(arrays[basis_key], N_TEXTURE))
 
 
-def _torch_file(path: Path) -> Any:
+def load_torch_file(path: str | Path) -> Any:
+    """A torch file's plain tensors, on the CPU; nothing else in it is ever run. Raises FileFormatError."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:

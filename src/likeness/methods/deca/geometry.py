@@ -20,6 +20,8 @@ ROOT, JAW = 0, 2
 _SIZES = {"shape": 100, "texture": 50, "expression": 50, "pose": 6, "camera": 3, "light": 27}
 # Area-weighted sums shorter than this (m²) are not stretched to unit length by the reference.
 _OFFICIAL_SHORTEST = 1e-6
+# Shorter than any triangle's area (m²), and long enough that a gradient divided by it stays finite.
+_SHORTEST = 1e-18
 # A landmark counts as hidden when its normal turns away from the viewer by more than this.
 _HIDDEN_NORMAL_Z = 0.1
 
@@ -122,5 +124,5 @@ def surface_normals(
 
 def normalise(vectors: Float[Tensor, "*N 3"], compat: Compat = "default", dim: int = -1) -> Float[Tensor, "*N 3"]:
     """Vectors over their lengths; zero stays zero."""
-    shortest = _OFFICIAL_SHORTEST if compat == "official" else torch.finfo(vectors.dtype).tiny
+    shortest = _OFFICIAL_SHORTEST if compat == "official" else _SHORTEST
     return vectors / torch.linalg.vector_norm(vectors, dim=dim, keepdim=True).clamp_min(shortest)

@@ -121,7 +121,7 @@ def draw_buffers(model: DecaModel, geometry: Geometry, frame: Frame) -> Buffers:
     fragments = rasterize(vertices_px, model.triangles, frame.size, perspective=False)
     values = torch.cat([geometry.normals, geometry.normals_image, geometry.vertices_image[..., 2:]], -1)
     seen = interpolate(values, model.triangles, fragments).permute(0, 3, 1, 2)
-    uv = interpolate(_grid_coordinates(model.uv), model.uv_triangles, fragments)
+    uv = interpolate(grid_coordinates(model.uv), model.uv_triangles, fragments)
     coverage = fragments.mask[:, None].to(seen.dtype)
     return Buffers(coverage, uv, seen[:, :3], seen[:, 3:6], seen[:, 6:])
 
@@ -133,6 +133,6 @@ def depth_picture(geometry: Geometry, buffers: Buffers) -> Float[Tensor, "B 1 H 
     return (far - buffers.depth) / (far - near) * buffers.coverage
 
 
-def _grid_coordinates(uv: Float[Tensor, "U 2"]) -> Float[Tensor, "U 2"]:
+def grid_coordinates(uv: Float[Tensor, "U 2"]) -> Float[Tensor, "U 2"]:
     """UV (v up) → coordinates of `grid_sample` (y down)."""
     return torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], 1)
