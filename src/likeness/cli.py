@@ -272,6 +272,48 @@ def track(
         track_runs.track_people(video, out, options, report=lambda line: click.echo(line), progress=progress)
 
 
+@main.command()
+@click.argument("face", type=click.Path(path_type=Path))
+@click.option("--drive", required=True, help="A video, a photo, a motion file, a Face, or 0 for the first camera.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Its ending names the format.")
+@click.option("--head-pose/--no-head-pose", default=True, show_default=True, help="Whether the head turns.")
+@click.option("--strength", type=click.FloatRange(0, 10), default=1.0, show_default=True, help="Of the expression.")
+@click.option("--eyes", type=click.Choice(["follow", "frozen", "camera"]), default="follow", show_default=True)
+@click.option("--smoothing", type=click.FloatRange(0, 100), default=0.0, show_default=True, help="0 is none, 1 usual.")
+@click.option("--fps", type=click.FloatRange(1, 1000), help="Another rate than the driver's.")
+@click.option("--drive-fps", type=click.FloatRange(1, 1000), help="The rate of a motion file that does not tell.")
+@click.option("--size", type=click.IntRange(16, 4096), default=512, show_default=True, help="Of the film, pixels.")
+@click.option("--material", type=click.Choice(["auto", "clay", "albedo"]), default="auto", show_default=True)
+@click.option("--yaw", type=float, default=0.0, show_default=True, help="Seen from so many degrees aside.")
+@click.option("--detail/--no-detail", default=True, show_default=True, help="Whether relief follows the expression.")
+@click.option("--side-by-side", is_flag=True, help="The driving video beside the film.")
+@click.option("--seconds", type=click.FloatRange(0.1), help="How long a camera is followed; else until Ctrl-C.")
+@_DEVICE
+def animate(
+    face, drive, out, head_pose, strength, eyes, smoothing, fps, drive_fps, size, material, yaw, detail, side_by_side,
+    seconds, device,
+) -> None:  # fmt: skip
+    """Drive a saved FACE, and write a film (.mp4, .gif), a .glb, a motion file (.csv, .json, .safetensors) or, to a
+    name without ending, a folder of OBJ files."""
+    from likeness.animate.driving import DrivingOptions
+    from likeness.animate_runs import AnimationOptions
+    from likeness.animate_runs import animate as run_animation
+
+    options = AnimationOptions(
+        driving=DrivingOptions(head_pose=head_pose, strength=strength, eyes=eyes, smoothing=smoothing, fps=fps),
+        size=size,
+        material=material,
+        yaw=yaw,
+        detail=detail,
+        side_by_side=side_by_side,
+        fps=drive_fps,
+        seconds=seconds,
+        device=device,
+    )
+    with _progress_bar() as progress:
+        run_animation(face, drive, out, options, report=lambda line: click.echo(line), progress=progress)
+
+
 @contextmanager
 def _progress_bar():
     """A bar on the terminal that follows (what, done, of how many); nothing where nobody looks."""

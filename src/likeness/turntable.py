@@ -53,7 +53,7 @@ def write_turntable(path: str | Path, face: Face, *, turn: Turn = "swing", size:
                 film.write(frame)
     elif path.suffix.lower() == ".gif":
         size = _GIF_SIZE if size is None else size
-        _write_gif(path, turntable_frames(face, fps=_GIF_FPS, turn=turn, size=size))
+        write_gif(path, turntable_frames(face, fps=_GIF_FPS, turn=turn, size=size), fps=_GIF_FPS)
     else:
         raise InputError(f"{path}: a turntable is written as .mp4 or .gif; choose such a name.")
 
@@ -158,8 +158,8 @@ def _coloured(face: Face) -> _Side:
     return _Side(face.vertices, normals, triangles, texture)
 
 
-def _write_gif(path: Path, frames: Iterator[np.ndarray]) -> None:
-    """One palette for all pictures, so that colours stand still."""
+def write_gif(path: Path, frames: Iterator[np.ndarray], *, fps: float) -> None:
+    """An endless animated picture; one palette for all frames, so that colours stand still."""
     pictures = [Image.fromarray(frame) for frame in frames]
     palette = _shared_palette(pictures)
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
@@ -169,7 +169,7 @@ def _write_gif(path: Path, frames: Iterator[np.ndarray]) -> None:
             "GIF",
             save_all=True,
             append_images=indexed[1:],
-            duration=1000 // _GIF_FPS,
+            duration=round(1000 / fps),
             loop=0,
             optimize=False,
         )

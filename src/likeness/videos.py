@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -292,6 +293,54 @@ class _Sound:
                 return
             packet.stream = self._target
             yield packet
+
+
+class CameraReader:
+    """The frames of a camera of this computer, as they come; number 0 is the first.
+
+    ``with CameraReader(0) as camera: for frame in camera: ...``; it goes on until it is left. Raises `ImageError` when
+    there is no such camera or it cannot be opened.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        self._number = number
+        self._container: Any = _open_camera(number)
+        self._stream = self._container.streams.video[0]
+        self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 30)
+
+    def __enter__(self) -> "CameraReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        start: float | None = None
+        try:
+            for frame in self._container.decode(self._stream):
+                start = _seconds(frame) if start is None else start
+                yield VideoFrame(_upright(frame), _seconds(frame) - start)
+        except av.error.FFmpegError as error:
+            raise ImageError(f"camera {self._number} stopped ({error.strerror}); is it still connected?") from error
+
+
+def _open_camera(number: int) -> Any:
+    system = platform.system()
+    kinds = {"Linux": "v4l2", "Darwin": "avfoundation", "Windows": "dshow"}
+    if system not in kinds:
+        raise ImageError(f"cameras are not known on {system}; record a video and give its file.")
+    # DirectShow knows cameras by name alone; the variable names it.
+    named = os.environ.get("LIKENESS_CAMERA")
+    device = {"Linux": f"/dev/video{number}", "Darwin": str(number), "Windows": f"video={named}"}[system]
+    if system == "Windows" and named is None:
+        raise ImageError("name the camera in the environment variable LIKENESS_CAMERA, as Windows lists it.")
+    try:
+        return av.open(device, format=kinds[system])
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(
+            f"camera {number} ({device}) cannot be opened ({reason}); connect one, allow its use, or give a video file."
+        ) from error
 
 
 def _open(path: Path) -> Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -23,11 +25,12 @@ _LIDS = {"Left": ((386, 385, 387), (374, 380, 373)), "Right": ((159, 158, 160), 
 _LEAST, _MOST = 0.45, 1.4
 
 
-def closing_weights(rig: Rig) -> dict[str, float]:
+@lru_cache(maxsize=4)
+def closing_weights(rig: Rig) -> Mapping[str, float]:
     """For each eyeBlink shape the weight at which the lids meet; nothing for rigs of other topologies than the open
     head's, which do not tell where their lids are."""
     if not _is_open(rig):
-        return {}
+        return MappingProxyType({})
     found = {}
     for side, (upper, lower) in _LIDS.items():
         name = f"eyeBlink{side}"
@@ -37,7 +40,7 @@ def closing_weights(rig: Rig) -> dict[str, float]:
         closed_by = -_gap(rig.blendshapes[rig.blendshape_names.index(name)], upper, lower)
         if closed_by > 1e-3:
             found[name] = float(np.clip(gap / closed_by, _LEAST, _MOST))
-    return found
+    return MappingProxyType(found)
 
 
 def with_closing_blinks(rig: Rig) -> Rig:

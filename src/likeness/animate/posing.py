@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -41,6 +42,7 @@ def driven_joints(joint_names: tuple[str, ...]) -> DrivenJoints:
     return DrivenJoints(head, (left, right))
 
 
+@lru_cache(maxsize=4)
 def eye_turns(rig: Rig) -> Float[np.ndarray, "N 2 3"]:
     """By how much each blendshape at weight 1 turns the left and the right eyeball: rotation vectors, radians.
 
@@ -57,6 +59,7 @@ def eye_turns(rig: Rig) -> Float[np.ndarray, "N 2 3"]:
             moved = rig.neutral[ball] + rig.blendshapes[k, ball]
             if _EYE_SHAPES in name.lower() and np.abs(rig.blendshapes[k, ball]).max() > 1e-3:
                 turns[k, side] = Rotation.align_vectors(moved - moved.mean(0), rest)[0].as_rotvec()
+    turns.flags.writeable = False
     return turns
 
 

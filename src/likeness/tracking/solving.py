@@ -93,7 +93,7 @@ def solve_person(
         return (seen.of(set(person.ids)) for seen in read_sightings(checkpoint))
 
     face, focal = _head(video, checkpoint, stretches, name, method, calibration, given)
-    model = _person_model(face, focal, calibration, _sample(stretches(), person.n_frames))
+    model = person_model(face, focal, calibration, _sample(stretches(), person.n_frames))
     _solve_chunks(model, checkpoint, stretches(), name, progress)
     solved = Solved.joined(checkpoint.chunks(f"{name}-solved"))
     if given is None:
@@ -113,16 +113,22 @@ def _head(video, checkpoint: Checkpoint, stretches, name: str, method, calibrati
         face = Face.load(file)
         return face, float(face.codes["focal"])
     photos, landmarks = _key_photos(video, stretches, calibration)
-    faces = (method if given is None else OpenMethod(quality="fast")).reconstruct_together(photos, landmarks)
+    best, focal = head_of_photos(method if given is None else OpenMethod(quality="fast"), photos, landmarks)
+    if given is not None:
+        best = replace(given, image_size=best.image_size, camera=best.camera, detected=best.detected)
+    best = replace(best, codes={**best.codes, "focal": torch.tensor(focal)})
+    best.save(file)
+    return best, focal
+
+
+def head_of_photos(method: OpenMethod, photos: list[Photo], landmarks: list[Landmarks]) -> tuple[Face, float]:
+    """The surest of the Faces that one person's frames give together, and the camera's focal length in pixels."""
+    faces = method.reconstruct_together(photos, landmarks)
     # Photos of one video share a camera; each fit finds its own focal length, the middle one is believed.
     found = torch.tensor([float(f.camera.intrinsics[0, 0, 0]) for f in faces if isinstance(f.camera, Pinhole)])
     # In single precision, as the checkpoint keeps it: a resumed run must go on with the same number.
     focal = found.quantile(0.5)
     best = max(faces, key=lambda face: face.confidence)
-    if given is not None:
-        best = replace(given, image_size=best.image_size, camera=best.camera, detected=best.detected)
-    best = replace(best, codes={**best.codes, "focal": focal})
-    best.save(file)
     return best, float(focal)
 
 
@@ -152,7 +158,8 @@ def _with_rest_in_it(face: Face, rest: Float[np.ndarray, " E"]) -> Face:
 # ---------------------------------------------------------------- every frame
 
 
-def _person_model(face: Face, focal: float, calibration: Calibration, sample: list[torch.Tensor]) -> PersonModel:
+def person_model(face: Face, focal: float, calibration: Calibration, sample: list[torch.Tensor]) -> PersonModel:
+    """What frames are solved with; ``sample`` are landmarks of frames in which the eyes are measured."""
     offsets = None if face.offsets is None else face.head.embeddings[CONVENTION].points(face.offsets)
     known = {"focal": focal, "image_size": face.image_size, "offsets": offsets}
     names = face.head.expression_names

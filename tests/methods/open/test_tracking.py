@@ -127,7 +127,7 @@ def test_the_prior_knows_that_sides_move_together():
     spread = covariance.diagonal().sqrt()
     correlation = covariance / (spread[:, None] * spread)
     at = NAMES.index
-    assert abs(correlation[at("mouthSmileLeft"), at("mouthSmileRight")] - 0.8) < 1e-3
+    assert abs(correlation[at("mouthSmileLeft"), at("mouthSmileRight")] - 0.9) < 1e-3
     assert abs(correlation[at("eyeLookInLeft"), at("eyeLookOutRight")] - 0.9) < 1e-3
     assert abs(correlation[at("jawLeft"), at("jawRight")]) < 1e-3
     assert spread[at("tongueOut")] < 0.05 < spread[at("eyeBlinkLeft")]

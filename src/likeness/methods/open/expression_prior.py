@@ -13,6 +13,11 @@ _SPREADS = {
     "eyeLook": 0.4,
     "jawOpen": 0.4,
     "jawForward": 0.1,
+    # A head turned aside looks to a detector as if its mouth were drawn aside.
+    "jawLeft": 0.15,
+    "jawRight": 0.15,
+    "mouthLeft": 0.1,
+    "mouthRight": 0.1,
     "mouthClose": 0.1,
     "mouthDimple": 0.1,
     "mouthRoll": 0.1,
@@ -21,7 +26,7 @@ _SPREADS = {
     "tongueOut": 0.02,
 }
 # Correlation of a shape with its mirror image, of the two eyes' gaze, and of the inner brows with the outer ones.
-_SIDES, _GAZE, _BROWS = 0.8, 0.9, 0.5
+_SIDES, _GAZE, _BROWS = 0.9, 0.9, 0.5
 _ONE_SIDED = ("jawLeft", "mouthLeft")
 
 
