@@ -13,6 +13,7 @@ from torch import Tensor
 
 from likeness.appearance.rerender import relit_layer
 from likeness.cameras import Similarity
+from likeness.displaced import displaced_surface
 from likeness.errors import InputError
 from likeness.face import Face, SurfaceLandmarks
 from likeness.render import rasterize
@@ -122,7 +123,19 @@ def overview(pixels: UInt8[np.ndarray, "H W 3"], face: Face) -> UInt8[np.ndarray
     if face.albedo is not None:
         panels.insert(6, ("colour", render_face(face, size=_PANEL, yaw=25, material="albedo")))
         panels.insert(7, ("colour", render_face(face, size=_PANEL, yaw=-50, material="albedo")))
+    if face.displacement is not None and bool(face.displacement.any()):
+        panels.insert(4, ("detail", render_detail(face, size=_PANEL)))
     return _sheet(panels, columns=-(-len(panels) // 2))
+
+
+def render_detail(face: Face, *, size: int = 512, yaw: float = 0.0) -> UInt8[np.ndarray, "size size 3"]:
+    """The face alone, near by, in clay with its displacement. Raises InputError when the head has no UV chart."""
+    surface = displaced_surface(face, n_subdivisions=3)
+    regions = face.head.topology.regions
+    near = torch.from_numpy(regions["face"]) if "face" in regions else slice(None)
+    camera = portrait_camera(face.vertices[None, near], (size, size), yaw=yaw, fill=1.0)
+    layer = shaded_view(surface.vertices[None], surface.triangles, camera, (size, size), normals=surface.normals[None])
+    return to_uint8(over(layer))
 
 
 # ---------------------------------------------------------------- panels

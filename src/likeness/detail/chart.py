@@ -134,11 +134,14 @@ def _slope(position: Tensor, inside: Tensor, axis: int) -> Tensor:
 def _mm_per_unit(head: Head) -> float:
     """Millimetres that the chart's side spans on the mean head's face: the root of the ratio of areas."""
     topology = head.topology
+    if topology.uv is None or topology.uv_triangles is None:
+        raise InputError(f"the head '{head.name}' has no UV chart, in which detail could lie.")
+    uv, uv_triangles = topology.uv, topology.uv_triangles
     vertices = head.vertices(torch.zeros(1, head.n_identity), None, None, None)[0].numpy()
     chosen = topology.region("face")[topology.triangles].all(1)
     a, b, c = (vertices[topology.triangles[chosen, k]] for k in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
-    p, q, r = (topology.uv[topology.uv_triangles[chosen, k]] for k in range(3))
+    p, q, r = (uv[uv_triangles[chosen, k]] for k in range(3))
     (ux, uy), (vx, vy) = (q - p).T, (r - p).T
     return float(np.sqrt(area / max(np.abs(ux * vy - uy * vx).sum(), 1e-12)))
 

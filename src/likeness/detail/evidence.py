@@ -83,15 +83,22 @@ def gather_evidence(
     smooth, gradient = _shading_and_gradient(normals, light)
     logarithm = logarithm - torch.log(smooth + _FLOOR)
     # Twice, as hair that is found the first time must not bend the mean that is taken away.
-    for _ in range(2):
-        residual = logarithm - weighted_blur(logarithm, weight, _WIDEST_MM / chart.mm_per_texel)
-        shade, chroma = _achromatic_part(residual)
-        weight = weight * _not_an_edge(shade, chroma, weight, chart.mm_per_texel) * bare_skin(shade, weight, chart)
+    _, weight = _shade(logarithm, weight, chart)
+    shade, weight = _shade(logarithm, weight, chart)
     weight = weight * away_from_others(weight, asked, chart)
     gradient = torch.einsum("ij,ihw->jhw", face.camera.rotation[0], gradient)
     slope_x, slope_y = _slopes(surface, gradient)
     noise = _noise(pixels, places, weight, chart.skin)
     return Evidence(shade, weight * certainty, slope_x, slope_y, noise, 3.0 / scale)
+
+
+def _shade(
+    logarithm: Float[Tensor, "3 H W"], weight: Float[Tensor, "H W"], chart: DetailChart
+) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
+    """The achromatic, fine part of what the smooth surface does not explain; and the weights without edges and hair."""
+    mm = chart.mm_per_texel
+    shade, chroma = _achromatic_part(logarithm - weighted_blur(logarithm, weight, _WIDEST_MM / mm))
+    return shade, weight * _not_an_edge(shade, chroma, weight, mm) * bare_skin(shade, weight, chart)
 
 
 def _px_per_mm(face: Face) -> float:

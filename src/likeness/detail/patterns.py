@@ -70,7 +70,7 @@ def _zone(
 ) -> WrinkleZone:
     normals = vertex_normals(rest, triangles)
     expected = _tangent(_across(spec, rest.T).T, normals)
-    key = sum(value * tensors[names.index(name)] for name, value in spec.key.items())
+    key = torch.stack([value * tensors[names.index(name)] for name, value in spec.key.items()]).sum(0)
     across = squeezed_direction(key, expected, trust=_TRUST)
     mask = (spec.mask(points) * chart.skin).clamp(0, 1)
     phase = _phase(spec, chart, points, chart.texels(across))
@@ -137,7 +137,7 @@ def _integrated(weight: Tensor, points: Tensor, across: Tensor, rate: float) -> 
     difference = sparse.csr_array((np.concatenate([-ones, ones]), (np.tile(number, 2), pairs.T.ravel())))
     normal = difference.T @ sparse.diags_array(trust) @ difference + 1e-6 * sparse.eye_array(int(used.sum()))
     phase = np.zeros(used.shape, np.float32)
-    phase[used] = spsolve(normal.tocsc(), difference.T @ (trust * target))
+    phase[used] = np.asarray(spsolve(normal.tocsc(), difference.T @ (trust * target)))
     return torch.from_numpy(phase)
 
 
