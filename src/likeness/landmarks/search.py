@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,8 @@ QUARTER_TURNS = np.pi / 2 * np.arange(4)
 SMALLEST_TILE = 96
 SMALLEST_OF_MANY_TILES = 256
 N_WINDOWS_AT_ONCE = 16
+# (scale, step aside in parts of the window, turn) of the windows in which a profile is tried.
+WINDOW_CHANGES = tuple(itertools.product((0.8, 1.25), (-0.1, 0.1), (-0.3, 0.0, 0.3)))
 # Longer side of a smoothed picture, roughly, and the widths of the smoothing in parts of it. With noise of 60 in 255
 # upon the pixels, nothing finds one of 11 faces without; with, ten are found, to 2 % of the face.
 SMOOTH_SIDE = 512
@@ -48,10 +51,10 @@ def find_faces(
     """The faces of a picture, each once; an empty result if there is none.
 
     Upright faces that fill a twentieth of the picture or more are found at first sight. If there are none, the picture
-    is padded, turned, smoothed and cut into overlapping tiles, until one such step finds faces.
+    is tried in other windows, padded, turned, smoothed and cut into overlapping tiles, until one such step finds faces.
     """
     found = find_faces_quickly(image, min_score=min_score, device=device, only_one=only_one)
-    for look in (_other_places, _smoother_pictures, _smaller_places):
+    for look in (_profiles, _other_places, _smoother_pictures, _smaller_places):
         for step in look(image):
             if len(found):
                 return found
@@ -97,6 +100,29 @@ def _distinct(boxes: Float[np.ndarray, "B 4"]) -> list[int]:
         if not kept or box_overlap(box, boxes[kept]).max() < SAME_FACE_OVERLAP:
             kept.append(i)
     return kept
+
+
+def _profiles(image: np.ndarray) -> Iterator[Step]:
+    yield partial(_in_other_windows, image)
+
+
+def _in_other_windows(image: np.ndarray, min_score: float, device: Device) -> FoundFaces:
+    """Where a face is seen that the mesh does not know in the usual window, the best of a dozen about it.
+
+    Of rendered heads at 72° to 80° of yaw, whose mesh the usual window yields three times in ten, this yields all.
+    """
+    (seen,) = detect_faces(image, [_whole(image)], "short", device=device)
+    seen, _ = confirm_faces(image, seen, np.zeros(len(seen), bool), device=device)
+    best = []
+    for window in windows_of_detections(seen):
+        tried = [_changed(window, *change) for change in WINDOW_CHANGES]
+        _, presence = fit_mesh(image, tried, device=device)
+        best.append(tried[int(np.argmax(presence))])
+    return fit_windows(image, best, min_score=min_score, device=device)
+
+
+def _changed(window: Window, scale: float, aside: float, angle: float) -> Window:
+    return Window(window.x + aside * window.side, window.y, scale * window.side, window.angle + angle)
 
 
 def _other_places(image: np.ndarray) -> Iterator[Step]:
