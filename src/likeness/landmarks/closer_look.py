@@ -52,9 +52,10 @@ def confirm_faces(
         values = [0.0 if at is None else turn.scores[at] for turn, at in zip(turns, places, strict=True)]
         highest = best = int(np.argmax(values))
         upright, at = places[0], places[best]
-        if highest and upright is not None and at is not None and values[0] > values[highest] - NEARLY_AS_GOOD:
-            if _is_steadier(image, _one(turns[0], upright), _one(turns[highest], at), device):
-                best, at = 0, upright
+        is_close = highest != 0 and values[0] > values[highest] - NEARLY_AS_GOOD
+        if upright is not None and at is not None and is_close:
+            best = 0 if _is_steadier(image, _one(turns[0], upright), _one(turns[best], at), device) else best
+            at = places[best]
         is_changed[i] = highest != 0 or is_rough[i]
         is_face[i] = at is not None and (not is_changed[i] or values[highest] >= CONFIRMED_SCORE)
         if at is not None and is_changed[i]:
