@@ -121,12 +121,14 @@ def test_broken_frames_stay_where_they_are():
 
 
 def test_a_lasting_difference_of_the_sides_is_the_view_but_a_wink_is_not():
-    names = ("eyeBlinkLeft", "eyeBlinkRight", "jawOpen")
-    values = np.tile([0.3, 0.1, 0.5], (40, 1))
-    values[20:23, 0] = 1.0
+    names = ("eyeBlinkLeft", "eyeBlinkRight", "mouthSmileLeft", "mouthSmileRight", "jawOpen")
+    values = np.tile([0.3, 0.1, 0.6, 0.4, 0.5], (120, 1))
+    values[60:68, 0] = 1.0
+    values[90:, 0] = 0.7  # the head has turned, and one eye is seen narrower for good
     found = rows(evened(clip(values), names))
-    np.testing.assert_allclose(found[0], [0.2, 0.2, 0.5], atol=1e-6)
-    assert found[21, 0] - found[21, 1] > 0.6
+    np.testing.assert_allclose(found[0], [0.1, 0.1, 0.5, 0.5, 0.5], atol=1e-6)
+    assert found[63, 0] - found[63, 1] > 0.6
+    np.testing.assert_allclose(found[115, :2], [0.1, 0.1], atol=1e-6)
     np.testing.assert_array_equal(rows(evened(clip(values, fps=None), names)), values.astype(np.float32))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import median_filter
 
 from likeness.animate.filters import WEIGHT_NOISE, smooth_values
 from likeness.api import read_photo
@@ -28,6 +29,7 @@ MOST_FRAMES = 100_000
 # Left and right of a driver who is seen from one side differ by how they are seen. What differs for so many frames
 # is no expression.
 _LONG_ENOUGH = 25
+_LIDS, _GAZE, _WINK_S = ("eyeBlink", "eyeSquint", "eyeWide"), "eyeLook", 1.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,8 @@ class Driver:
     frames: tuple[Driven | LikenessError, ...]
     fps: float | None = None
     """Frames a second of a video; None for photos."""
+    blinks_shut: bool = False
+    """Whether eyeBlink 1 means that an eye is shut, not so many millimetres of the head's own shape."""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -61,13 +65,18 @@ def read_driver(
     for photo, landmarks in _sightings(targets, detector):
         names.append(photo if isinstance(photo, str) else photo.name)
         frames.append(_driven(photo, landmarks, method))
-        if len(frames) > MOST_FRAMES:
-            raise InputError(f"more than {MOST_FRAMES:,} driving frames; drive with a part of them at a time.")
+        check_length(len(frames))
         if report is not None:
             report(len(frames))
     if not frames:
         raise InputError("there is nothing to drive with; give photos, a folder of photos or a video.")
     return Driver(tuple(names), tuple(frames), fps)
+
+
+def check_length(n_frames: int) -> None:
+    """Raise InputError for a driver that is too long to be held."""
+    if n_frames > MOST_FRAMES:
+        raise InputError(f"more than {MOST_FRAMES:,} driving frames; drive with a part of them at a time.")
 
 
 def smoothed(driver: Driver, window: int) -> Driver:
@@ -99,28 +108,41 @@ def calmed(driver: Driver) -> Driver:
 
 
 def evened(driver: Driver, names: Sequence[str]) -> Driver:
-    """A video's expressions without what stays uneven between left and right all along: it is the view, not the face.
+    """A video's expressions without what stays uneven between left and right: it is the view, not the face.
 
-    Each pair of shapes gives half of the median of its difference to the other side. Winks and crooked smiles that
-    come and go stay. Heads without named shapes, and drivers that are no video, are left as they are.
+    Each pair of shapes gives half of the median of its difference to the other side. Lids are asked more often, as
+    they are seen differently whenever the head turns: of a pair that differs for longer than a wink lasts, the eye
+    that is more open is believed. Winks and crooked smiles that come and go stay. Heads without named shapes, and
+    drivers that are no video, are left as they are.
     """
-    pairs = [
-        (i, names.index(name[: -len("Left")] + "Right"))
-        for i, name in enumerate(names)
-        if name.endswith("Left") and name[: -len("Left")] + "Right" in names
-    ]
-    if driver.fps is None or not pairs or len(driver) < _LONG_ENOUGH:
+    pairs = [(i, names.index(_other_side(name))) for i, name in enumerate(names) if _other_side(name) in names]
+    fps = driver.fps
+    if fps is None or not pairs or len(driver) < _LONG_ENOUGH:
         return driver
-    left, right = (list(column) for column in zip(*pairs, strict=True))
+    lids = [pair for pair in pairs if names[pair[0]].startswith(_LIDS)]
+    others = [pair for pair in pairs if pair not in lids and not names[pair[0]].startswith(_GAZE)]
 
     def even(values: np.ndarray) -> np.ndarray:
-        half = np.median(values[:, left] - values[:, right], axis=0) / 2
         values = values.copy()
-        values[:, left] = np.maximum(values[:, left] - half, 0)
-        values[:, right] = np.maximum(values[:, right] + half, 0)
-        return values
+        for left, right in others:
+            half = np.median(values[:, left] - values[:, right]) / 2
+            values[:, left] -= half
+            values[:, right] += half
+        for left, right in lids:
+            lasting = _running_median(values[:, left] - values[:, right], round(_WINK_S * fps))
+            values[:, left] -= lasting.clip(0)
+            values[:, right] += lasting.clip(max=0)
+        return np.maximum(values, 0)
 
     return _mapped(driver, even, expression_only=True)
+
+
+def _other_side(name: str) -> str:
+    return f"{name[: -len('Left')]}Right" if name.endswith("Left") else ""
+
+
+def _running_median(values: np.ndarray, width: int) -> np.ndarray:
+    return median_filter(values, size=2 * (width // 2) + 1, mode="nearest")
 
 
 def _mapped(driver: Driver, change: Callable[[np.ndarray], np.ndarray], *, expression_only: bool = False) -> Driver:

@@ -42,6 +42,8 @@ _RESTING, _LEAVING = 0.3, 1.2
 _LIDS_SHUT = (0.10, 0.30)
 _LASHES = 0.25
 _DOWN = torch.tensor([0.0, -1.0, 0.0])
+# Wide eyes need more than the head's own blink to be shut, but not without end.
+_STRONGEST_BLINK = 1.6
 # By eye, the subject's right first, as iBUG counts.
 _BLINKS = ("eyeBlinkRight", "eyeBlinkLeft")
 _UPPER_LID, _LOWER_LID = ((37, 38), (43, 44)), ((41, 40), (47, 46))
@@ -124,6 +126,20 @@ class Portrait:
             points = points.clone()
             points[lines.landmark] = on_lines[torch.arange(len(chosen)), chosen]
         return points.numpy()
+
+    def with_shutting_blinks(self, worn: Face) -> Face:
+        """A Face whose blinks mean "so far shut" as one whose blinks shut the eyes of this photo so far."""
+        columns = [worn.head.expression_names.index(n) for n in _BLINKS if n in worn.head.expression_names]
+        if len(columns) < len(_BLINKS):
+            return worn
+        expressions = [worn.expression.clone() for _ in range(2)]
+        for blink, expression in enumerate(expressions):
+            expression[columns] = float(blink)
+        open_, shut = (self._gap(replace(worn, expression=e).vertices) for e in expressions)
+        whole = (open_ / (open_ - shut).clamp_min(1e-6)).clamp(0, _STRONGEST_BLINK)
+        expression = worn.expression.clone()
+        expression[columns] = worn.expression[columns] * whole
+        return replace(worn, expression=expression)
 
     def clay_window(self, most_pixels: int) -> Window:
         """The part of the photo that holds the whole head, to be drawn with at most so many pixels."""

@@ -20,6 +20,7 @@ from likeness.methods import Photo, load_method
 from likeness.reenactment.driving import Driver, calmed, evened, read_driver, smoothed
 from likeness.reenactment.pictures import FrameOutput, ImageFormat, check_files, write_frame
 from likeness.reenactment.portrait import Portrait
+from likeness.reenactment.tracked import can_track, track_driver
 from likeness.reenactment.wearing import Driven, Wearing, wear
 
 
@@ -54,7 +55,8 @@ class PortraitStage:
     """Our own sets, from the open method or DECA.
 
     ``smooth`` is a window in frames, or None for what suits: videos are freed of the tracker's noise, photos left
-    alone. Raises InputError on unknown names, AssetError when the method's files are missing.
+    alone. A single video or motion file drives the open method as `likeness track` sees it. Raises InputError on
+    unknown names, AssetError when the method's files are missing.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class PortraitStage:
         self._method = load_method(method, device=device, **options)
         self._reconstructor = Reconstructor(method=method, device=device, max_faces=1, **options)
         self._detector = MediaPipe(device=device)
+        self._device: Device = device
         self._wearing = wearing or Wearing()
         self._smooth = smooth
         self._files = tuple(files)
@@ -89,6 +92,10 @@ class PortraitStage:
         }
 
     def drive(self, targets: Sequence[Path]) -> Driver:
+        if self.options["method"] == "open" and can_track(targets):
+            tracked = evened(track_driver(targets[0], device=self._device), _expression_names(self._method))
+            self._driver = smoothed(tracked, self._smooth or 0)
+            return self._driver
         driver = read_driver(targets, self._method, detector=self._detector)
         names = _expression_names(self._method)
         if self._smooth is None:
@@ -122,6 +129,8 @@ class _PortraitRole:
             raise driven
         assert isinstance(driven, Driven)
         worn = wear(portrait.face, driven, stage._wearing, portrait.parts)
+        if stage._driver.blinks_shut and not stage._wearing.freeze_eyes:
+            worn = portrait.with_shutting_blinks(worn)
         made = FrameOutput(portrait, worn, portrait.draw(worn))
         return write_frame(folder, name, made, stage._files, stage._image_format)
 

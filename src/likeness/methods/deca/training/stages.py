@@ -200,7 +200,8 @@ def _detail(training: TrainingModel, batch: Batch, permutation: Tensor, _stage: 
     detail = decode_detail(replace(model, displacement=decoder), code, geometry, training.compat)
     shading = sh_shading(detail.normals, code.light)
     seen, visible = _photo_in_uv(model, samples, geometry)
-    ours, theirs = ((_patch(texture * visible)) for texture in (albedo * shading, seen))
+    # Cut and enlarged apart: a product of two enlarged maps is not their enlarged product.
+    ours, theirs = (_patch(texture) * _patch(visible) for texture in (albedo * shading, seen))
     found = {
         "photo_detail": (ours - theirs).abs().mean(),
         "z_reg": losses.displacement_loss(detail.network),
@@ -225,6 +226,6 @@ def _photo_in_uv(
     return seen[:, :3], seen[:, 3:] * facing * model.displacement.mask
 
 
-def _patch(texture: Float[Tensor, "N 3 256 256"]) -> Float[Tensor, "N 3 256 256"]:
+def _patch(texture: Float[Tensor, "N C 256 256"]) -> Float[Tensor, "N C 256 256"]:
     cut = texture[..., _PATCH, _PATCH]
     return interpolate(cut, texture.shape[-2:], mode="bilinear", align_corners=False)
