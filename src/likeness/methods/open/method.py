@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -10,36 +9,39 @@ from typing import Literal
 
 import torch
 
+from likeness.appearance.read import read_appearance
+from likeness.detail import detail_from_photo
 from likeness.errors import InputError
 from likeness.face import Face
 from likeness.heads import Head, load_head
 from likeness.landmarks.base import Landmarks
 from likeness.landmarks.conventions import Convention
+from likeness.landmarks.sessions import Device
 from likeness.methods.open.calibration import Calibration, calibrate
+from likeness.methods.open.confidence import landmark_confidence
 from likeness.methods.open.fit import LandmarkFit, fit_landmarks
+from likeness.methods.open.following import with_details
 from likeness.methods.protocol import Photo
-from likeness.texture import albedo_from_photos
+from likeness.texture import paint_albedo
 
 Quality = Literal["fast", "balanced"]
 QUALITIES: tuple[Quality, ...] = ("fast", "balanced")
-
-# A landmark residual at the face (mm, root mean square) at which confidence has fallen to about a third.
-_DOUBTFUL_RESIDUAL_MM = 5.0
 
 
 class OpenMethod:
     """Faces on the open head, with no file that must be asked for.
 
-    ``quality`` "fast" stops at the landmarks; "balanced" adds light and texture. The fit itself is small
-    and runs on the CPU whatever the device; ``device`` is accepted for the methods' common signature.
+    ``quality`` "fast" stops at the landmarks; "balanced" adds light, texture and wrinkles. The fit itself is small
+    and runs on the CPU whatever the device; ``device`` runs the second look that confidence asks for.
     """
 
     name = "open"
 
-    def __init__(self, *, device: str = "auto", quality: Quality = "balanced") -> None:
+    def __init__(self, *, device: Device = "auto", quality: Quality = "balanced") -> None:
         if quality not in QUALITIES:
             raise InputError(f"unknown quality '{quality}'; choose from {', '.join(QUALITIES)}.")
         self._quality = quality
+        self._device: Device = device
         self._head = load_head("open")
 
     def reconstruct(self, photo: Photo, landmarks: Landmarks) -> Face:
@@ -61,8 +63,15 @@ class OpenMethod:
         ]
         if self._quality == "fast":
             return faces
-        albedo, lights = albedo_from_photos(faces, [photo.pixels for photo in photos])
-        return [replace(face, albedo=albedo, light=light) for face, light in zip(faces, lights, strict=True)]
+        pixels = [photo.pixels for photo in photos]
+        appearances = [read_appearance(*each) for each in zip(faces, pixels, strict=True)]
+        albedo, lights = paint_albedo(appearances, pixels)
+        faces = [replace(face, albedo=albedo, light=light) for face, light in zip(faces, lights, strict=True)]
+        details = [
+            detail_from_photo(face, photo, skin_mask=seen.mask)
+            for face, photo, seen in zip(faces, pixels, appearances, strict=True)
+        ]
+        return with_details(faces, details)
 
     def _face(self, fit: LandmarkFit, index: int, photo: Photo, landmarks: Landmarks) -> Face:
         residual_mm = float(fit.residual_mm[index])
@@ -75,7 +84,9 @@ class OpenMethod:
             camera=fit.camera[index],
             image_size=(height, width),
             method=self.name,
-            confidence=landmarks.score * math.exp(-((residual_mm / _DOUBTFUL_RESIDUAL_MM) ** 2)),
+            confidence=landmark_confidence(
+                photo.pixels, landmarks, identity=fit.identity, residual_mm=residual_mm, device=self._device
+            ),
             detected=landmarks,
             residuals={"landmarks_px": float(fit.residual_px[index]), "landmarks_mm": residual_mm},
         )
