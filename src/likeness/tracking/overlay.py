@@ -38,6 +38,10 @@ class Overlay:
         self._triangles = self._topology.triangles_tensor
         self._edges = quad_edges(self._topology)
 
+    def show(self, person: TrackedPerson) -> None:
+        """Go on with another motion of the same person, as it comes from a camera."""
+        self._person, self._columns = person, self._puppet.columns(person.motion)
+
     def draw(self, pixels: UInt8[np.ndarray, "H W 3"], frame: int) -> UInt8[np.ndarray, "H W2 3"]:
         """A frame of the video with what was found in it; untouched where no face was seen."""
         drawn = pixels

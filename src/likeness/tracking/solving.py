@@ -98,7 +98,7 @@ def solve_person(
     solved = Solved.joined(checkpoint.chunks(f"{name}-solved"))
     if given is None:
         rest = rest_weights(solved.weights, face.head.expression_names)
-        face, solved = _with_rest_in_it(face, rest), replace(solved, weights=solved.weights - rest)
+        face, solved = with_rest_in_it(face, rest), replace(solved, weights=solved.weights - rest)
     return TrackedPerson(
         face, assemble(solved, face.rig(), fps=video.fps, n_frames=n_frames, smoothing=smoothing), focal
     )
@@ -147,7 +147,7 @@ def _key_photos(video: VideoReader, stretches, calibration) -> tuple[list[Photo]
     return photos, [landmarks[int(number)] for number in chosen]
 
 
-def _with_rest_in_it(face: Face, rest: Float[np.ndarray, " E"]) -> Face:
+def with_rest_in_it(face: Face, rest: Float[np.ndarray, " E"]) -> Face:
     """The same surface with the person's rest weights moved from the expression into the neutral shape."""
     head, weights = face.head, torch.from_numpy(rest.astype(np.float32))
     moved = head.vertices(face.identity[None], weights[None])[0] - head.vertices(face.identity[None])[0]
@@ -185,11 +185,12 @@ def _solve_chunks(
     done, count = checkpoint.n_chunks(f"{name}-solved"), 0
     for number, seen in enumerate(stretches):
         if number >= done:
-            checkpoint.write(f"{name}-solved", number, _solve(model, seen, lambda i, c=count: progress(c + i)))
+            checkpoint.write(f"{name}-solved", number, solve_sightings(model, seen, lambda i, c=count: progress(c + i)))
         count += len(seen.frame)
 
 
-def _solve(model: PersonModel, seen: Sightings, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+def solve_sightings(model: PersonModel, seen: Sightings, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+    """The fields of `Solved` for a stretch of sightings of one person."""
     solver, fits = FrameSolver(model), []
     last: int | None = None
     for row, frame in enumerate(seen.frame.tolist()):
