@@ -26,7 +26,7 @@ JAW_NAMES = ("jaw.x", "jaw.y", "jaw.z")
 _JAW_STEP = 0.2
 # Of the shapes' mean curvature: how dear a weight's square and a weight itself are, so that of shapes which nearly
 # repeat or undo each other few speak. Measured with benchmarks/eval_retarget.py.
-RIDGE, SPARSITY = 1e-2, 5e-3
+RIDGE, SPARSITY = 1e-2, 1e-2
 # A face that moves by less rests, mm.
 _STILL_MM = 1e-3
 # The same for coefficients of a head's own space, which are orthogonal or nearly so.

@@ -20,7 +20,7 @@ from likeness.errors import InputError
 from likeness.motion import Motion
 from likeness.rig import Rig
 
-SMOOTHNESS = 0.02
+SMOOTHNESS = 0.01
 """How strongly neighbouring frames are held together: enough to still a solve's own jitter, too little to dull a blink
 (measured by benchmarks/eval_retarget.py)."""
 

@@ -19,7 +19,8 @@ from likeness.heads.correspondence import registration_of
 from likeness.heads.deformation_transfer import DeformationTransfer, FaceParts, SourceShapes
 from likeness.heads.open_head import load_open_head
 from likeness.heads.protocol import Head
-from likeness.heads.registration import Registration, Template, template_stiffness
+from likeness.heads.registration import Registration, template_stiffness
+from likeness.heads.surfaces import Template
 from likeness.meshes import uniform_laplacian
 
 # How smoothly the bent open head follows a person's shape and fills in what the mesh does not show; and a trace of it,

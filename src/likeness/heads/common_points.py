@@ -14,7 +14,8 @@ from scipy import sparse
 
 from likeness.heads.contacts import open_contacts
 from likeness.heads.open_head import load_open_head
-from likeness.heads.registration import Registration, Template
+from likeness.heads.registration import Registration
+from likeness.heads.surfaces import Template
 
 # How much more a square millimetre counts than one of the cheeks. Lids and lips are small, and everybody looks there.
 _EMPHASIS = {

@@ -25,7 +25,8 @@ from likeness.files.tensors import read_tensors, write_tensors
 from likeness.heads.nearest import MeshPoints, SurfaceIndex, vertex_normals
 from likeness.heads.open_head import load_open_head
 from likeness.heads.protocol import Embedding, Head
-from likeness.heads.registration import Registration, Template, register
+from likeness.heads.registration import Registration, register
+from likeness.heads.surfaces import Template
 
 _KIND, _VERSION = "registration", 1
 # Changes whenever `register` gives other numbers, so that what an older version cached is not taken.
@@ -56,13 +57,18 @@ def correspond(source: Head, target: Head) -> Correspondence:
     The first time a head is seen this takes seconds; later it is read from the cache. Raises InputError for a head
     without landmarks.
     """
+    average = average_of(source)
+    if surface_key(source.topology.triangles, source.embeddings) == surface_key(
+        target.topology.triangles, target.embeddings
+    ):
+        n = len(average)
+        return Correspondence(_own_vertices(source.topology.triangles, n), np.ones(n, bool), np.zeros(n))
     to_open, on_source = registration_of(target), registration_of(source)
     open_triangles = load_open_head().topology.triangles
     bent = on_source.template
     places = to_open.head_to_open.of(bent, open_triangles)
     normals = to_open.head_to_open.of(vertex_normals(bent, open_triangles), open_triangles)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    average = average_of(source)
     found = SurfaceIndex(average, source.topology.triangles).nearest(places, normals)
     shared = to_open.head_to_open.of(on_source.open_covered[:, None].astype(float), open_triangles)[:, 0]
     covered = to_open.head_covered & (shared > 0.5) & (found.distance < _COVERED_MM)
@@ -139,13 +145,16 @@ def _open_key() -> str:
 @lru_cache(maxsize=1)
 def _with_itself() -> Registration:
     average, triangles = Template.of_open_head().vertices, load_open_head().topology.triangles
-    n = len(average)
+    points, everywhere = _own_vertices(triangles, len(average)), np.ones(len(average), bool)
+    return Registration(average, average, points, everywhere, points, everywhere)
+
+
+def _own_vertices(triangles: Int[np.ndarray, "T 3"], n: int) -> MeshPoints:
+    """Every vertex as a corner of a triangle that has it."""
     owner = np.zeros(n, np.int64)
     owner[triangles.ravel()] = np.repeat(np.arange(len(triangles)), 3)
     corner = (triangles[owner] == np.arange(n)[:, None]).argmax(1)
-    points = MeshPoints(owner, np.eye(3)[corner])
-    everywhere = np.ones(n, bool)
-    return Registration(average, average, points, everywhere, points, everywhere)
+    return MeshPoints(owner, np.eye(3)[corner])
 
 
 def _path(key: str) -> Path:

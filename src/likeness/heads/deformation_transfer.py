@@ -22,7 +22,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from likeness.heads.contacts import TOUCH_MM, Contacts
-from likeness.heads.registration import fit_sphere, similarity
+from likeness.heads.surfaces import fit_sphere, similarity
 from likeness.meshes import cotangent_laplacian
 
 # Beyond this distance a wanted stretch counts more than the wanted place, mm.

@@ -25,9 +25,10 @@ from scipy.spatial import KDTree
 
 from likeness.errors import InputError
 from likeness.heads.nearest import MeshPoints, Nearest, SurfaceIndex, triangles_within, vertex_normals
-from likeness.heads.open_head import OpenHead, load_open_head
+from likeness.heads.open_head import OpenHead
 from likeness.heads.protocol import Embedding
-from likeness.meshes import boundary_edges, connected_components, unique_edges
+from likeness.heads.surfaces import Target, Template, fit_sphere, ibug68_of, points_of, similarity
+from likeness.meshes import boundary_edges, unique_edges
 
 # Stiffness against second differences, weight of the landmarks, reach (mm) of the nearest point: one row a step.
 _STEPS = (
@@ -44,11 +45,9 @@ _N_OUTLINE, _OUTLINE_WEIGHT = 17, 0.03
 _AGREE, _AGREE_EARS, _SAME = 0.7, 0.85, 0.3
 # A vertex has a counterpart when the two surfaces end up so near there, mm.
 _COVERED_MM = 2.5
-_MAX_PULLS = 12000
+_MAX_PULLS = 5000
 # Separate parts (eyeballs, teeth, tongue) hang on their nearest skin by so many links.
 _N_LINKS, _LINK = 3, 0.3
-# iBUG's points about each eye; how far their polygon is drawn in, and how deep an eye's front reaches, mm.
-_EYES, _DRAWN_IN, _EYE_DEPTH_MM = (np.arange(36, 42), np.arange(42, 48)), 0.9, 15.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,102 +85,12 @@ def register(
             "this head names no ibug68 landmarks, so nothing tells where its face is; only its own blendshapes can be "
             "had (blendshapes='native')."
         )
-    template, target = Template.of_open_head(), _Target.of(vertices.astype(np.float64), triangles, landmarks)
+    template, target = Template.of_open_head(), Target.of(vertices.astype(np.float64), triangles, landmarks)
     rows, points, weights = _landmark_pairs(template.head, target.vertices, landmarks, mediapipe_indices)
     start = _warped(template.vertices, rows @ template.vertices, points, weights)
     bent = _non_rigid_icp(template, target, start, (rows, points, weights))
     bent = _round_eyeballs(template, target, _with_inside(template, bent))
     return _read_off(template, target, bent)
-
-
-# ------------------------------------------------------------------------------------------- the two surfaces
-
-
-@dataclass(frozen=True, eq=False)
-class Template:
-    """The open head's average: ``eyeball``, ``loose`` (teeth and tongue), ``hidden`` (the mouth's inside and the
-    sockets) and ``ears`` are vertex masks."""
-
-    head: OpenHead
-    vertices: Float[np.ndarray, "N 3"]
-    triangles: Int[np.ndarray, "T 3"]
-    eyeball: Bool[np.ndarray, " N"]
-    loose: Bool[np.ndarray, " N"]
-    hidden: Bool[np.ndarray, " N"]
-    ears: Bool[np.ndarray, " N"]
-
-    @staticmethod
-    @cache
-    def of_open_head() -> Template:
-        head = load_open_head()
-        vertices = head.vertices(torch.zeros(1, head.n_identity))[0].double().numpy()
-        region = head.topology.region
-        loose = region("teeth") | region("tongue")
-        hidden = (region("inner_mouth") | region("eye_cavity")) & ~region("face")
-        eyeballs = region("eyeball_left") | region("eyeball_right")
-        triangles = head.topology.triangles.astype(np.int64)
-        return Template(head, vertices, triangles, eyeballs, loose, hidden, region("ears"))
-
-
-@dataclass(frozen=True, eq=False)
-class _Target:
-    """The other head: average vertices, triangles; ``eyeball``: vertices of separate eyeballs; ``opening``: where the
-    eyes' surface is one with the lids', vertices between the lids; ``border``: vertices where the surface ends."""
-
-    vertices: Float[np.ndarray, "V 3"]
-    triangles: Int[np.ndarray, "T 3"]
-    normals: Float[np.ndarray, "V 3"]
-    eyeball: Bool[np.ndarray, " V"]
-    opening: Bool[np.ndarray, " V"]
-    border: Bool[np.ndarray, " V"]
-
-    @classmethod
-    def of(
-        cls, vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "T 3"], landmarks: Mapping[str, Embedding]
-    ) -> _Target:
-        tensor = torch.from_numpy(np.ascontiguousarray(triangles, np.int64))
-        border = np.zeros(len(vertices), bool)
-        border[boundary_edges(tensor).numpy()] = True
-        balls = _separate_balls(vertices, connected_components(tensor, len(vertices)).numpy())
-        opening = np.zeros_like(balls) if balls.any() else _between_lids(vertices, _ibug68(landmarks, vertices))
-        normals = vertex_normals(vertices, triangles)
-        return cls(vertices, triangles.astype(np.int64), normals, balls, opening, border)
-
-
-def _separate_balls(vertices: Float[np.ndarray, "V 3"], component: Int[np.ndarray, " V"]) -> Bool[np.ndarray, " V"]:
-    """Vertices of parts that are balls of an eye's size."""
-    found = np.zeros(len(vertices), bool)
-    for label, count in zip(*np.unique(component, return_counts=True), strict=True):
-        part = component == label
-        if 20 <= count < len(vertices) / 3:
-            centre, radius = fit_sphere(vertices[part])
-            stray = np.abs(np.linalg.norm(vertices[part] - centre, axis=1) - radius)
-            if 6 < radius < 25 and np.percentile(stray, 90) < 0.12 * radius:
-                found |= part
-    return found
-
-
-def _between_lids(vertices: Float[np.ndarray, "V 3"], ibug68: Float[np.ndarray, "68 3"]) -> Bool[np.ndarray, " V"]:
-    """Vertices in front, within the polygon of an eye's landmarks drawn in a little."""
-    found = np.zeros(len(vertices), bool)
-    for eye in _EYES:
-        corners = ibug68[eye]
-        centre = corners.mean(0)
-        outline = centre + _DRAWN_IN * (corners - centre)
-        following = np.roll(outline, -1, 0)
-        along, towards = following - outline, vertices[:, None] - outline
-        side = along[:, 0] * towards[..., 1] - along[:, 1] * towards[..., 0]
-        within = np.logical_and.reduce(side > 0, axis=1) | np.logical_and.reduce(side < 0, axis=1)
-        found |= within & (np.abs(vertices[:, 2] - centre[2]) < _EYE_DEPTH_MM)
-    return found
-
-
-def fit_sphere(points: Float[np.ndarray, "N 3"]) -> tuple[Float[np.ndarray, " 3"], float]:
-    """Centre and radius of the sphere nearest to points, by linear least squares."""
-    system = np.hstack([2 * points, np.ones((len(points), 1))])
-    solution = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
-    centre = solution[:3]
-    return centre, float(np.sqrt(max(solution[3] + centre @ centre, 0)))
 
 
 # ------------------------------------------------------------------------------------------- landmarks
@@ -196,11 +105,11 @@ def _landmark_pairs(
     """The landmarks both heads name: rows that pick them from the open head's vertices, positions, weights."""
     n_open = len(head.topology.mirror if head.topology.mirror is not None else vertices)
     rows = [_rows(head.embeddings["ibug68"], n_open)]
-    points = [_ibug68(landmarks, vertices)]
+    points = [ibug68_of(landmarks, vertices)]
     weights = [np.where(np.arange(68) < _N_OUTLINE, _OUTLINE_WEIGHT, 1.0)]
     if "mediapipe105" in landmarks and mediapipe_indices is not None:
         rows.append(_rows(head.embeddings["mediapipe478"], n_open)[mediapipe_indices])
-        points.append(_points(landmarks["mediapipe105"], vertices))
+        points.append(points_of(landmarks["mediapipe105"], vertices))
         weights.append(np.full(len(mediapipe_indices), 0.5))
     return sparse.csr_array(sparse.vstack(rows)), np.concatenate(points), np.concatenate(weights)
 
@@ -209,15 +118,6 @@ def _rows(embedding: Embedding, n_vertices: int) -> sparse.csr_array:
     corners, weights = embedding.corners.cpu().numpy(), embedding.barycentric.cpu().numpy().astype(np.float64)
     row = np.repeat(np.arange(len(corners)), 3)
     return sparse.csr_array((weights.ravel(), (row, corners.ravel())), shape=(len(corners), n_vertices))
-
-
-def _ibug68(landmarks: Mapping[str, Embedding], vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "68 3"]:
-    return _points(landmarks["ibug68"], vertices)
-
-
-def _points(embedding: Embedding, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "L 3"]:
-    corners, weights = embedding.corners.cpu().numpy(), embedding.barycentric.cpu().numpy().astype(np.float64)
-    return (vertices[corners] * weights[..., None]).sum(1)
 
 
 def _warped(
@@ -236,39 +136,34 @@ def _warped(
     return aligned + spline(aligned)
 
 
-def similarity(
-    source: Float[np.ndarray, "L 3"], target: Float[np.ndarray, "L 3"], weights: Float[np.ndarray, " L"]
-) -> tuple[float, Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"]]:
-    """Scale, rotation and shift that bring source nearest to target, weighted (Umeyama 1991)."""
-    share = (weights / weights.sum())[:, None]
-    a, b = (source * share).sum(0), (target * share).sum(0)
-    x, y = source - a, target - b
-    u, singular, v = np.linalg.svd((y * share).T @ x)
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
-    turn = (u * sign) @ v
-    scale = float((singular * sign).sum() / (x**2 * share).sum())
-    return scale, turn, b - scale * turn @ a
-
-
 # ------------------------------------------------------------------------------------------- bending
 
 
 def _non_rigid_icp(
-    template: Template, target: _Target, start: Float[np.ndarray, "N 3"], landmarks: tuple
+    template: Template, target: Target, start: Float[np.ndarray, "N 3"], landmarks: tuple
 ) -> Float[np.ndarray, "N 3"]:
     """The template bent onto the target; its displacement from ``start`` is what is held smooth."""
-    rows, points, weights = landmarks
-    stiffness = template_stiffness()
-    inner = np.flatnonzero(weights == weights.max()) if len(weights) == 68 else np.flatnonzero(weights > 0.1)
-    rows, points, weights = rows[inner], points[inner], weights[inner]
+    rows, points, weights = (part[landmarks[2] > _OUTLINE_WEIGHT] for part in landmarks)
+    pinning, stiffness = rows.T @ sparse.diags_array(weights), template_stiffness()
+    # The mouth's inside and the sockets would be drawn out to the skin; they follow their rims instead.
+    parts = [(mine & ~template.hidden, theirs) for mine, theirs in _matching_parts(template, target)]
+    searched = [target.index(theirs) for _, theirs in parts]
     position = start
     for stiff, pinned, reach in _STEPS:
-        pulls, goals = _pulls(template, target, position, reach)
-        system = stiff * stiffness + pulls.T @ pulls + pinned * (rows.T @ sparse.diags_array(weights) @ rows)
-        right = pulls.T @ (goals - pulls @ start) + pinned * (rows.T @ (weights[:, None] * (points - rows @ start)))
-        position = start + splu(sparse.csc_array(system), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0).solve(
-            right
-        )
+        rows_and_goals = [
+            pull
+            for (mine, theirs), index in zip(parts, searched, strict=True)
+            for pull in (
+                _pulled_out(template, target, index, position, mine, reach),
+                _pulled_in(template, target, position, mine, theirs, reach),
+            )
+        ]
+        pulls = sparse.csr_array(sparse.vstack([rows for rows, _ in rows_and_goals]))
+        goals = np.concatenate([goals for _, goals in rows_and_goals])
+        system = sparse.csc_array(stiff * stiffness + pulls.T @ pulls + pinned * (pinning @ rows))
+        right = pulls.T @ (goals - pulls @ start) + pinned * (pinning @ (points - rows @ start))
+        factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0)
+        position = start + factor.solve(right)
     return position
 
 
@@ -294,36 +189,49 @@ def template_stiffness() -> sparse.csr_array:
     return sparse.csr_array(laplacian.T @ laplacian + 1e-4 * (sparse.diags_array(total) - graph))
 
 
-def _pulls(
-    template: Template, target: _Target, position: Float[np.ndarray, "N 3"], reach: float
+def _pulled_out(
+    template: Template,
+    target: Target,
+    index: SurfaceIndex,
+    position: Float[np.ndarray, "N 3"],
+    mine: Bool[np.ndarray, " N"],
+    reach: float,
 ) -> tuple[sparse.csr_array, Float[np.ndarray, "P 3"]]:
-    """Rows that pick points of the template, and where the target wants them: nearest points both ways."""
-    normals = vertex_normals(position, template.triangles)
-    row_parts, goal_parts = [], []
-    for mine, theirs in _matching_parts(template, target):
-        # The mouth's inside and the sockets would be drawn out to the skin; they follow their rims instead.
-        mine = mine & ~template.hidden
-        own = np.flatnonzero(mine)
-        index = SurfaceIndex(target.vertices, target.triangles, among=triangles_within(theirs, target.triangles))
-        if len(index) and len(own):
-            found = index.nearest(position[own], normals[own])
-            agree = np.where(template.ears[own], _AGREE_EARS, _AGREE)
-            good = (found.distance < reach) & (found.agreement > agree) & ~_on_border(found, target)
-            row_parts.append(_picking(own[good], len(position)))
-            goal_parts.append(found.points[good].of(target.vertices, target.triangles))
-        theirs_own = np.flatnonzero(theirs)
-        theirs_own = theirs_own[:: max(1, len(theirs_own) // _MAX_PULLS)]
-        back = SurfaceIndex(position, template.triangles, among=triangles_within(mine, template.triangles))
-        if len(back) and len(theirs_own):
-            found = back.nearest(target.vertices[theirs_own], target.normals[theirs_own])
-            good = (found.distance < reach) & (found.agreement > _AGREE)
-            share = np.sqrt(min(1.0, len(own) / max(len(theirs_own), 1)))
-            row_parts.append(share * _embedding_rows(found.points[good], template.triangles, len(position)))
-            goal_parts.append(share * target.vertices[theirs_own[good]])
-    return sparse.csr_array(sparse.vstack(row_parts)), np.concatenate(goal_parts)
+    """Rows that pick vertices of a part of the template, and the target's nearest points, where they shall go."""
+    own = np.flatnonzero(mine)
+    if not len(index):
+        return _picking(own[:0], len(position)), np.zeros((0, 3))
+    found = index.nearest(position[own], vertex_normals(position, template.triangles)[own])
+    agree = np.where(template.ears[own], _AGREE_EARS, _AGREE)
+    good = (found.distance < reach) & (found.agreement > agree) & ~_on_border(found, target)
+    return _picking(own[good], len(position)), found.points[good].of(target.vertices, target.triangles)
 
 
-def _matching_parts(template: Template, target: _Target) -> list[tuple[np.ndarray, np.ndarray]]:
+def _pulled_in(
+    template: Template,
+    target: Target,
+    position: Float[np.ndarray, "N 3"],
+    mine: Bool[np.ndarray, " N"],
+    theirs: Bool[np.ndarray, " V"],
+    reach: float,
+) -> tuple[sparse.csr_array, Float[np.ndarray, "P 3"]]:
+    """Rows that pick the template's points nearest to the target's vertices, and those vertices, where they shall go.
+
+    Of a dense target some vertices, that count together as much as the template's own.
+    """
+    own = np.flatnonzero(theirs)
+    own = own[:: max(1, len(own) // _MAX_PULLS)]
+    index = SurfaceIndex(position, template.triangles, among=triangles_within(mine, template.triangles))
+    if not len(own):
+        return _picking(own, len(position)), np.zeros((0, 3))
+    found = index.nearest(target.vertices[own], target.normals[own])
+    good = (found.distance < reach) & (found.agreement > _AGREE)
+    share = np.sqrt(min(1.0, mine.sum() / len(own)))
+    rows = _embedding_rows(found.points[good], template.triangles, len(position))
+    return share * rows, share * target.vertices[own[good]]
+
+
+def _matching_parts(template: Template, target: Target) -> list[tuple[np.ndarray, np.ndarray]]:
     """Vertex masks of parts that may be each other: skin with skin and eyeballs with eyeballs, if both have them."""
     skin = ~(template.loose | template.eyeball)
     if target.eyeball.any():
@@ -331,7 +239,7 @@ def _matching_parts(template: Template, target: _Target) -> list[tuple[np.ndarra
     return [(skin, ~target.opening)]
 
 
-def _on_border(found: Nearest, target: _Target) -> Bool[np.ndarray, " N"]:
+def _on_border(found: Nearest, target: Target) -> Bool[np.ndarray, " N"]:
     """Whether a nearest point lies on the target's border: then the target ends there and the template goes on."""
     corners, weights = target.triangles[found.points.triangle], found.points.barycentric
     return np.logical_and.reduce((weights < 1e-6) | target.border[corners], axis=1)
@@ -358,7 +266,7 @@ def _with_inside(template: Template, bent: Float[np.ndarray, "N 3"]) -> Float[np
     return inside
 
 
-def _round_eyeballs(template: Template, target: _Target, bent: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+def _round_eyeballs(template: Template, target: Target, bent: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
     """Eyeballs as the open head's own balls again, placed and sized like the target's, else by their lids.
 
     A target whose eyes are one surface with the lids has their front; the ball is moved until its front lies there.
@@ -381,7 +289,7 @@ def _round_eyeballs(template: Template, target: _Target, bent: Float[np.ndarray,
 
 
 def _depth_of_eye(
-    target: _Target, ball: Float[np.ndarray, "B 3"], goal: Float[np.ndarray, " 3"]
+    target: Target, ball: Float[np.ndarray, "B 3"], goal: Float[np.ndarray, " 3"]
 ) -> Float[np.ndarray, " 3"]:
     """How far a ball about ``goal`` must move forward or back for its front to lie on the target's surface."""
     outward = (ball - goal) / np.linalg.norm(ball - goal, axis=1, keepdims=True)
@@ -398,7 +306,7 @@ def _depth_of_eye(
 # ------------------------------------------------------------------------------------------- reading off
 
 
-def _read_off(template: Template, target: _Target, bent: Float[np.ndarray, "N 3"]) -> Registration:
+def _read_off(template: Template, target: Target, bent: Float[np.ndarray, "N 3"]) -> Registration:
     """Which points are each other, once the surfaces lie on one another."""
     to_head = _nearest_by_parts(template, target, bent, onto_target=True)
     to_open = _nearest_by_parts(template, target, bent, onto_target=False)
@@ -413,7 +321,7 @@ def _read_off(template: Template, target: _Target, bent: Float[np.ndarray, "N 3"
     return Registration(bent, base, to_head.points, open_covered, to_open.points, head_covered)
 
 
-def _nearest_by_parts(template: Template, target: _Target, bent: np.ndarray, *, onto_target: bool) -> Nearest:
+def _nearest_by_parts(template: Template, target: Target, bent: np.ndarray, *, onto_target: bool) -> Nearest:
     """`SurfaceIndex.nearest` of all vertices of one surface on the matching parts of the other.
 
     On a target without eyeballs of its own, skin between the lids may be an eye.
