@@ -58,8 +58,12 @@ def report(video: Path, n_frames: int, mediapipe_python: str) -> None:
     overlay = 1e3 * np.median(np.array(stages.times["overlay"][TURN:]), 0) + total
     print(f"{'with overlay':>18} {overlay[0]:>9.2f} {overlay[1]:>14.2f}   {1e3 / overlay[0]:.0f} frames a second")
     if peer.times:
-        other = 1e3 * float(np.median(peer.times[TURN:]))
-        print(f"{'MediaPipe alone':>18} {other:>9.2f} {'':>14}   live tracking takes {total[0] / other:.2f} times that")
+        other = 1e3 * np.median(np.array(peer.times[TURN:]), 0)
+        ratio = total / other
+        print(
+            f"{'MediaPipe alone':>18} {other[0]:>9.2f} {other[1]:>14.2f}   live takes {ratio[0]:.1f} times that, "
+            f"{ratio[1]:.1f} of processor time"
+        )
     else:
         print(f"MediaPipe was not measured: {peer.why}")
 
@@ -119,7 +123,7 @@ class Peer:
     """MediaPipe in its own interpreter: asked for a number of frames on stdin, it answers with a list of seconds."""
 
     def __init__(self, python: str, video: Path) -> None:
-        self.times: list[float] = []
+        self.times: list[list[float]] = []
         self.why = ""
         command = [python, __file__, str(video), "--serve"]
         pipe = subprocess.PIPE
@@ -159,9 +163,9 @@ def serve(video: Path) -> None:
     for line in sys.stdin:
         times = []
         for picture in itertools.islice(cycle, int(line)):
-            began = time.perf_counter()
+            wall, processor = time.perf_counter(), time.process_time()
             mesh.process(picture)
-            times.append(time.perf_counter() - began)
+            times.append((time.perf_counter() - wall, time.process_time() - processor))
         print(json.dumps(times), flush=True)
 
 

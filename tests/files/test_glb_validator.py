@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from glb_models import full_model
 
@@ -66,3 +67,17 @@ def test_full_model_has_no_errors_and_no_warnings(tmp_path, validator_folder, n_
     remarks = [m for m in found["issues"]["messages"] if m["code"] != "UNUSED_OBJECT"]
     assert remarks == []
     assert found["info"]["hasMorphTargets"] and found["info"]["hasSkins"] and found["info"]["animationCount"] == 1
+
+
+def test_an_animated_head_has_no_errors_and_no_warnings(tmp_path, validator_folder):
+    from likeness.motion import Motion
+    from open_rig import open_rig
+
+    rng = np.random.default_rng(7)
+    rig = open_rig()
+    weights = rng.uniform(0, 1, (30, len(rig.blendshape_names))).astype(np.float32)
+    turns = 0.3 * rng.normal(size=(30, 3, 3)).astype(np.float32)
+    rig.save(tmp_path / "head.glb", motion=Motion(29.97, rig.blendshape_names, weights, turns[:, 0], turns[:, 1:]))
+    found = report(validator_folder, tmp_path / "head.glb")
+    assert [m for m in found["issues"]["messages"] if m["severity"] <= 1] == []
+    assert found["info"]["animationCount"] == 1 and found["info"]["hasMorphTargets"]
