@@ -26,7 +26,7 @@ from torch.nn.functional import avg_pool2d
 from torch.nn.functional import interpolate as resize
 
 from likeness.appearance.anatomy import Zones
-from likeness.appearance.chart import ZONE_NAMES, chart_of, zone_maps
+from likeness.appearance.chart import ZONE_NAMES, chart_of, region_map, zone_maps
 from likeness.appearance.chart_mirror import mirrored
 from likeness.appearance.evening import left_over_light
 from likeness.appearance.eyes_and_mouth import paint_parts
@@ -42,6 +42,9 @@ from likeness.push_pull import fill_holes
 
 # Brighter or darker than expected by more than this (in logs) is no skin, whatever the mask says.
 _EXCESS = (-3.2, 0.9)
+# Less trust than this is none: far from all else, a little would count for all.
+_LEAST = 0.1
+_FADING = 0.08
 # Of several photos, how much more the best seen counts: for broad colours, for fine ones.
 _BROAD_CHOICE, _FINE_CHOICE = 1.0, 6.0
 # Of the chart's width: what is broad.
@@ -80,12 +83,23 @@ def paint_albedo(
     layers = [unwrap(a, photo, expected, size=size) for a, photo in zip(appearances, photos, strict=True)]
     excess, weight, expected = _merged(head, layers, expected, size)
     excess, weight = _completed(head, excess, weight)
-    log_albedo = fill_holes(excess, weight) + _enlarged(expected.log(), size)
+    log_albedo = _filled(excess, weight) + _enlarged(expected.log(), size)
     chart = chart_of(head, size)
     colour = paint_parts(log_albedo[:, chart.inside].exp().T, chart, head, appearances)
     image = chart.image(linear_to_srgb(colour.clamp(0, 1)))
     # Beyond the chart its nearest colours go on, for renderers that blur or shrink the texture.
     return fill_holes(image, chart.inside.float()), [a.light for a in appearances]
+
+
+def _filled(excess: Float[Tensor, "3 S S"], weight: Float[Tensor, "S S"]) -> Float[Tensor, "3 S S"]:
+    """The excess gone on smoothly into what no photo shows, and fading there: far off, the expected albedo is best.
+
+    Every texel knows "no excess" a very little; the pyramid of averages multiplies a lone texel's say by four from
+    level to level, so that this outweighs all else some `_FADING` of the chart's width away.
+    """
+    least = (1 / (_FADING * weight.shape[-1])) ** 2
+    known = weight + least * (1 - weight)
+    return fill_holes(excess * (weight / known), known)
 
 
 def _with_one_skin(appearances: Sequence[Appearance]) -> list[Appearance]:
@@ -155,8 +169,10 @@ def _trusted(
     inside = chart.inside.float()
     surface = torch.zeros_like(inside)
     surface[chart.inside] = (chart.part == 0).float()
-    skin = layer.seen * _step(0.45, 0.9, layer.skin)
+    surface = surface * layer.reached
+    skin = layer.seen * _step(0.45, 0.9, layer.skin) * _clean_ears(head, layer)
     weight = _enlarged(skin[None], size)[0] * surface
+    weight = (weight - _LEAST).clamp_min(0) / (1 - _LEAST)
     features = zone_maps(head)[[ZONE_NAMES.index(name) for name in ("brows", "lips")]].amax(0)
     plain = weight * (1 - _enlarged(features[None], size)[0])
     light = left_over_light(head, excess.clamp(*_EXCESS), plain)
@@ -164,6 +180,19 @@ def _trusted(
         weight = torch.maximum(weight, _enlarged(hair.shown[None], size)[0] * surface)
     excess = (excess - _enlarged(light, size)).clamp(*_EXCESS)
     return excess, weight
+
+
+def _clean_ears(head: Head, layer: Unwrapped) -> Float[Tensor, "s s"]:
+    """0 on an ear that is not bare skin all over: it lies elsewhere in the photo than the model's, or under hair."""
+    size = layer.seen.shape[-1]
+    ears, chart = region_map(head, "ears", size), chart_of(head, size)
+    trusted = torch.ones_like(ears)
+    left = chart.image(chart.rest[:, :1])[0] > 0
+    for side in (left, ~left):
+        seen = ears * side * layer.seen
+        bare = float((seen * layer.skin).sum() / seen.sum().clamp_min(1e-6))
+        trusted = trusted - ears * side * (1 - min(max((bare - 0.75) / 0.15, 0.0), 1.0))
+    return trusted
 
 
 def _blended(

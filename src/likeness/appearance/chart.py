@@ -63,6 +63,13 @@ def zone_maps(head: Head) -> Float[Tensor, "Z S S"]:
     return dilate(chart.image(values), chart.inside, steps=3)
 
 
+@lru_cache(maxsize=16)
+def region_map(head: Head, name: str, size: int) -> Float[Tensor, "size size"]:
+    """A region of the head's own, as a texture; all 0 where it has none of that name."""
+    vertices = anatomy_of(head).region(name)[None, :, None]
+    return interpolate(vertices, head.topology.triangles_tensor, chart_of(head, size).fragments)[0, ..., 0]
+
+
 def dilate(image: Float[Tensor, "C S S"], known: Bool[Tensor, "S S"], *, steps: int) -> Float[Tensor, "C S S"]:
     """Let an image grow over its border by some texels, each the mean of its known neighbours."""
     weight = known.to(image.dtype)[None]

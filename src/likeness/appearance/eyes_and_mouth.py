@@ -16,7 +16,7 @@ from likeness.heads.protocol import Head
 from likeness.lighting import light_on_facing, srgb_to_linear
 
 # Linear albedo.
-_SCLERA, _SCLERA_CORNER = (0.56, 0.50, 0.475), (0.50, 0.30, 0.27)
+_SCLERA, _SCLERA_CORNER = (0.50, 0.445, 0.42), (0.44, 0.26, 0.23)
 _TEETH, _TONGUE = (0.55, 0.49, 0.39), (0.34, 0.13, 0.12)
 _MOUTH, _THROAT = (0.26, 0.075, 0.07), (0.05, 0.012, 0.012)
 _BROWN = (0.060, 0.032, 0.018)

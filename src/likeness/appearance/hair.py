@@ -12,12 +12,11 @@ from torch.nn.functional import avg_pool2d
 from torch.nn.functional import interpolate as resize
 
 from likeness.appearance.anatomy import Anatomy
-from likeness.appearance.chart import anatomy_of, chart_of, dilate
+from likeness.appearance.chart import anatomy_of, chart_of, dilate, region_map
 from likeness.appearance.chart_mirror import mirrored
 from likeness.appearance.skin_mask import weighted_median
 from likeness.heads.protocol import Head
 from likeness.push_pull import fill_holes
-from likeness.render import interpolate
 
 # The hairline is soft over this part of the chart's width (a centimetre and a half).
 _HAIRLINE = 0.03
@@ -52,7 +51,8 @@ def read_hair(
     """
     scalp, ground = scalp_map(head, seen.shape[-1]), hair_ground(head, seen.shape[-1])
     no_skin = ((0.6 - skin) / 0.4).clamp(0, 1)
-    weights = seen * no_skin * (scalp > 0.6)
+    darker = (albedo.mean(0) < 0.6 * expected.mean(0)) & (ground > 0.5)
+    weights = seen * no_skin * ((scalp > 0.6) | darker)
     if float(weights.sum()) < _ENOUGH * (seen.shape[-1] / 512) ** 2:
         return None
     colour = torch.tensor([weighted_median(channel.flatten(), weights.flatten()) for channel in albedo])
@@ -69,14 +69,14 @@ def _between(albedo: Tensor, hair: Tensor, skin: Tensor) -> Float[Tensor, "s s"]
     seen, dark, light = ((gray * (c + 0.003).log()).sum(0) for c in (albedo, hair, skin))
     low, high = torch.minimum(dark, light) - 0.8, torch.maximum(dark, light) + 0.35
     strange = ((albedo[2] + 0.003) / (albedo[0] + 0.003)).log().clamp_min(0.25) - 0.25
-    return ((seen - low) / 0.3).clamp(0, 1) * ((high - seen) / 0.3).clamp(0, 1) * torch.exp(-4 * strange)
+    return ((seen - low) / 0.3).clamp(0, 1) * ((high - seen) / 0.3).clamp(0, 1) * torch.exp(-20 * strange)
 
 
 def _gone_on(head: Head, is_hair: Tensor, weight: Tensor, scalp: Tensor, ground: Tensor) -> Float[Tensor, "s s"]:
     """Hair where none is seen: as on the other side, as around, and on the scalp as on all that is seen of it."""
     weight = weight * (ground > 0)
-    on_scalp = weight * scalp
-    share = (on_scalp * is_hair).sum() / on_scalp.sum().clamp_min(1e-6)
+    hairy = (weight * is_hair).sum()
+    share = hairy / (hairy + (weight * scalp * (1 - is_hair)).sum()).clamp_min(1e-6)
     total, known = is_hair * weight + share * _PRIOR * scalp, weight + _PRIOR * scalp
     other = mirrored(head, torch.stack([is_hair * weight, weight]))
     if other is not None:
@@ -102,9 +102,7 @@ def _nearer(albedo: Tensor, hair: Tensor, skin: Tensor) -> Float[Tensor, "s s"]:
 def scalp_map(head: Head, size: int) -> Float[Tensor, "size size"]:
     """The head's scalp region on its chart, soft at the hairline; empty for a head without one."""
     chart, anatomy = chart_of(head, size), anatomy_of(head)
-    scalp = anatomy.region("scalp")[:, None]
-    texels = interpolate(scalp[None], head.topology.triangles_tensor, chart.fragments)[0].permute(2, 0, 1)
-    soft = dilate(texels, chart.inside, steps=round(_HAIRLINE * size))
+    soft = dilate(region_map(head, "scalp", size)[None], chart.inside, steps=round(_HAIRLINE * size))
     width = 2 * round(_HAIRLINE * size / 2) + 1
     for _ in range(2):
         soft = avg_pool2d(soft[None], width, 1, width // 2, count_include_pad=False)[0]
@@ -128,12 +126,10 @@ def hair_ground(head: Head, size: int) -> Float[Tensor, "size size"]:
         return scalp
     above = (chart.rest[:, 1] - anatomy.marks[[19, 24], 1].mean()) / anatomy.unit
     aside = (chart.rest[:, 0].abs() - anatomy.marks[[36, 45], 0].abs().mean()) / anatomy.unit
-    lowest = 14.0 - 30.0 * ((aside - 12.0) / 10.0).clamp(0, 1)
-    ears = anatomy.region("ears")[:, None]
-    on_ear = interpolate(ears[None], head.topology.triangles_tensor, chart.fragments)[0, ..., 0][chart.inside]
+    lowest = 14.0 - 12.0 * ((aside - 12.0) / 10.0).clamp(0, 1)
     upper = ((above - lowest) / 8.0).clamp(0, 1) * (chart.part == 0)
     ground = torch.maximum(chart.image(upper[:, None])[0], scalp)
-    return ground * (1 - chart.image(on_ear[:, None])[0])
+    return ground * (1 - region_map(head, "ears", size))
 
 
 @lru_cache(maxsize=8)

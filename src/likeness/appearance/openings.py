@@ -29,6 +29,7 @@ BROWS = {
 }
 # How far lashes and folds, and a brow's hairs, reach beyond the detected outlines.
 _LIDS_MM, _BROW_MM = 4.0, 2.0
+_WITH_GLASSES = 0.4
 # Of the iris's radius: what surely is neither pupil nor white.
 _PUPIL, _EDGE = 0.45, 0.92
 MOUTH = {"mediapipe478": (LIPS_INNER,), "ibug68": (tuple(range(60, 68)),)}
@@ -41,7 +42,7 @@ def eye_openings(view: PhotoView) -> list[Bool[Tensor, "S S"]]:
 
 def iris_rings(view: PhotoView) -> list[Bool[Tensor, "S S"]]:
     """The pixels between the pupil's and the iris's edge, eye by eye as `eye_openings`; none without iris landmarks."""
-    points = _landmarks(view)
+    points = landmarks_in_view(view)
     if points is None or len(points) != N_POINTS["mediapipe478"]:
         return []
     y, x = (torch.arange(n, dtype=torch.float32) + 0.5 for n in view.where.shape)
@@ -61,21 +62,20 @@ def openings(view: PhotoView) -> Bool[Tensor, "S S"]:
     return found
 
 
-def dark_features(view: PhotoView) -> Float[Tensor, "S S"]:
+def dark_features(view: PhotoView, *, glasses: bool = False) -> Float[Tensor, "S S"]:
     """Soft map in [0, 1] of what is dark on every face and yet belongs to it: brows, lashes and lid folds, nostrils.
 
-    Where the detector saw brows and eyes; on the anatomy's zones when there is no detector's word.
+    Where the detector saw brows and eyes, drawn narrower when ``glasses`` are about them; on the anatomy's zones when
+    there is no detector's word.
     """
-    points, detected = _landmarks(view), view.face.detected
+    points, detected = landmarks_in_view(view), view.face.detected
     found = view.image((view.zones.nose * 0.8)[:, None])[0]
     if points is None or detected is None or detected.convention not in EYES:
         return torch.maximum(found, view.image(torch.maximum(view.zones.brows, view.zones.lids)[:, None])[0])
-    convention = detected.convention
+    convention, grow = detected.convention, (_WITH_GLASSES if glasses else 1.0) * view.px_per_mm
     outlines = [points[list(group)] for group in BROWS[convention]]
-    near = [_filled(outline, view.where.shape, grow=_BROW_MM * view.px_per_mm) for outline in outlines]
-    near += [
-        _filled(points[list(group)], view.where.shape, grow=_LIDS_MM * view.px_per_mm) for group in EYES[convention]
-    ]
+    near = [_filled(outline, view.where.shape, grow=grow * _BROW_MM) for outline in outlines]
+    near += [_filled(points[list(group)], view.where.shape, grow=grow * _LIDS_MM) for group in EYES[convention]]
     return torch.maximum(found, torch.stack(near).any(0).float())
 
 
@@ -86,13 +86,13 @@ def lips_seen(view: PhotoView) -> Float[Tensor, "S S"]:
 
 
 def _outlines(view: PhotoView, groups: dict[str, tuple[tuple[int, ...], ...]]) -> list[Bool[Tensor, "S S"]]:
-    points, detected = _landmarks(view), view.face.detected
+    points, detected = landmarks_in_view(view), view.face.detected
     if points is None or detected is None or detected.convention not in groups:
         return []
     return [_filled(points[list(group)], view.where.shape) for group in groups[detected.convention]]
 
 
-def _landmarks(view: PhotoView) -> Float[Tensor, "N 2"] | None:
+def landmarks_in_view(view: PhotoView) -> Float[Tensor, "N 2"] | None:
     """The detected landmarks in the view's pixels."""
     detected = view.face.detected
     if detected is None:

@@ -12,17 +12,19 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from likeness.appearance.anatomy import Zones
+from likeness.appearance.anatomy import PARTS, Zones
 from likeness.appearance.chart import ZONE_NAMES, anatomy_of, zone_maps
 from likeness.appearance.self_shadowing import shadowed_basis
 from likeness.cameras import Similarity
 from likeness.face import Face
-from likeness.lighting import srgb_to_linear
+from likeness.lighting import irradiance_basis, srgb_to_linear
 from likeness.meshes import vertex_normals
 from likeness.render import interpolate, sample_texture
 
-# A border row or column whose values differ by no more than this (of 255) is a bar, not photo.
-_BAR = 10
+# A border row or column whose values differ by no more than this (of 255) is a bar, not photo; so many pixels beside it
+# are neither.
+_BAR, _MIXED = 20, 2
+_TO_AND_FRO = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +72,10 @@ _ALONG_X = torch.tensor([[[-5.0, 0.0, 0.0], [5.0, 0.0, 0.0]]])
 
 
 def view_photo(face: Face, pixels: UInt8[np.ndarray, "H W 3"], vertex_basis: Tensor | None = None) -> PhotoView:
-    """Look at the photo through `face.view`. ``vertex_basis`` (V, 9) saves computing `shadowed_basis` anew."""
+    """Look at the photo through `face.view`. ``vertex_basis`` (V, 9) saves computing `lit_basis` anew."""
     view, topology = face.view, face.head.topology
-    rotation, triangles = face.camera.rotation[0], topology.triangles_tensor
-    basis = shadowed_basis(face.vertices, triangles, rotation) if vertex_basis is None else vertex_basis
+    triangles = topology.triangles_tensor
+    basis = lit_basis(face) if vertex_basis is None else vertex_basis
     surface = torch.cat([face.vertices, vertex_normals(face.vertices, triangles), basis], -1)
     where = view.fragments.mask[0]
     seen = interpolate(surface[None], triangles, view.fragments)[0][where]
@@ -93,6 +95,16 @@ def view_photo(face: Face, pixels: UInt8[np.ndarray, "H W 3"], vertex_basis: Ten
         part=anatomy_of(face.head).parts[view.fragments.triangle[0][where].long()],
         uv=_uv(face)[where],
     )
+
+
+def lit_basis(face: Face) -> Float[Tensor, "V 9"]:
+    """`shadowed_basis` of a Face in its camera's frame; in eye sockets and mouth half of the shadow is taken back,
+    as light goes to and fro between wet walls there."""
+    rotation, triangles = face.camera.rotation[0], face.head.topology.triangles_tensor
+    shadowed = shadowed_basis(face.vertices, triangles, rotation)
+    free = irradiance_basis(vertex_normals(face.vertices, triangles) @ rotation.T)
+    inner = torch.stack([anatomy_of(face.head).region(part) for part in PARTS[1:]]).amax(0)
+    return shadowed + _TO_AND_FRO * inner[:, None] * (free - shadowed)
 
 
 def cut(
@@ -129,11 +141,20 @@ def content_box(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[int, int, int, int]
 
 
 def _between_bars(pixels: np.ndarray, *, axis: int) -> tuple[int, int]:
-    step = max(pixels.shape[axis] // 512, 1)
-    lines = pixels[:, ::step] if axis == 1 else pixels[::step]
-    alive = np.flatnonzero((lines.max(axis).astype(int) - lines.min(axis) > _BAR).any(-1))
-    # A picture without any contrast has no bars either.
-    return (int(alive[0]), int(alive[-1]) + 1) if len(alive) else (0, pixels.shape[1 - axis])
+    lines = pixels if axis == 1 else pixels.swapaxes(0, 1)
+    n, step = len(lines), max(lines.shape[1] // 512, 1)
+    first = next((i for i in range(n) if not _is_bar(lines[i, ::step])), None)
+    if first is None:  # a picture without any contrast has no bars either
+        return 0, n
+    last = next(i for i in range(n, 0, -1) if not _is_bar(lines[i - 1, ::step]))
+    # Beside a bar, resampling and compression have mixed it into the photo.
+    mixed = _MIXED if last - first > 4 * _MIXED else 0
+    return first + mixed * (first > 0), last - mixed * (last < n)
+
+
+def _is_bar(line: np.ndarray) -> bool:
+    low, high = np.percentile(line, [3, 97], axis=0)
+    return bool((high - low <= _BAR).all())
 
 
 def _covered(low: float, high: float, offset: float, step: float, size: int) -> tuple[int, int]:

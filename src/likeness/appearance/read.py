@@ -7,6 +7,7 @@
     appearance.shading     (P, 3)  light on each of the P pixels of the view that show the mesh
     appearance.albedo      (P, 3)  linear albedo the photo shows there: colour over light
     appearance.expected    (P, 3)  linear albedo by the skin model
+    appearance.glasses     whether they wear glasses
     appearance.view        the pixels: `where` (S, S), `uv`, `facing`, `zones` … (`appearance.photo_view.PhotoView`);
                            `view.image(values)` lays P values out as a picture, `face.view.crop` carries photo to view
 
@@ -27,6 +28,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from likeness.appearance.glasses import wears_glasses
 from likeness.appearance.openings import dark_features, eye_openings, lips_seen, openings
 from likeness.appearance.photo_view import PhotoView, view_photo
 from likeness.appearance.skin import Skin, WhiteClue, average_zones, fit_zones, split_light_and_skin
@@ -55,6 +57,7 @@ class Appearance:
     light: Float[Tensor, "9 3"]
     skin: Skin
     confidence: Float[Tensor, " P"]
+    glasses: bool
 
     @property
     def mask(self) -> Float[Tensor, "S S"]:
@@ -81,19 +84,24 @@ def read_appearance(face: Face, pixels: UInt8[np.ndarray, "H W 3"]) -> Appearanc
 def appearance_of(view: PhotoView) -> Appearance:
     """The same of a photo already looked at."""
     may_be = _may_be_skin(view)
-    dark, lips = dark_features(view)[view.where], lips_seen(view)[view.where]
+    glasses = False
+    lips = lips_seen(view)[view.where]
     confidence = may_be * (0.03 + view.zones.safe)
     skin = Skin(torch.ones(3), average_zones())
     light = torch.zeros(N_COEFFICIENTS, 3)
     for n in range(_ROUNDS):
+        dark = dark_features(view, glasses=glasses)[view.where]
         even = confidence * (1 - dark)
         light = _fit_light(view, skin, even, light if n else None)
         shading = bounded_shading(view.basis @ light, light)
         residual = _log(view.colour) - _log(shading)
         skin = replace(skin, zones=fit_zones(*_thinned(view, residual, even)))
-        confidence = skin_mask(view, residual - skin.relative(view.zones).log(), may_be, confidence, dark, lips)
-    light, base = _split(view, light)
-    return Appearance(view, light, replace(skin, base=base), confidence)
+        confidence = skin_mask(
+            view, residual - skin.relative(view.zones).log(), may_be, confidence, dark, lips, glasses=glasses
+        )
+        glasses = wears_glasses(view, confidence)
+    light, base = _split(view, light * _typical(view, light, skin, confidence))
+    return Appearance(view, light, replace(skin, base=base), confidence, glasses)
 
 
 def bounded_shading(shading: Float[Tensor, "P 3"], light: Float[Tensor, "9 3"]) -> Float[Tensor, "P 3"]:
@@ -132,8 +140,21 @@ def _fit_light(view: PhotoView, skin: Skin, confidence: Tensor, last: Tensor | N
 def _thinned(view: PhotoView, residual: Tensor, confidence: Tensor) -> tuple:
     few = slice(None, None, _EVERY)
     zones = type(view.zones)(**{name: value[few] for name, value in vars(view.zones).items()})
-    plain = torch.tensor([weighted_median(residual[:, c], confidence * view.zones.safe) for c in range(3)])
+    plain = torch.tensor([weighted_median(residual[:, c], _plain(view, confidence)) for c in range(3)])
     return zones, residual[few] - plain, confidence[few]
+
+
+def _typical(view: PhotoView, light: Tensor, skin: Skin, confidence: Tensor) -> Float[Tensor, " 3"]:
+    """How much brighter the plain skin of the face is than the model: that is light, too."""
+    excess = view.colour / (bounded_shading(view.basis @ light, light) * skin.relative(view.zones)).clamp_min(1e-6)
+    weights = _plain(view, confidence)
+    return torch.tensor([weighted_median(excess[:, c], weights) or 1.0 for c in range(3)]).clamp(0.5, 2.0)
+
+
+def _plain(view: PhotoView, confidence: Tensor) -> Float[Tensor, " P"]:
+    """Where plain skin is seen, neither lips nor lids nor a beard's place, nor the reddest of cheeks and nose."""
+    zones = view.zones
+    return confidence * zones.centre * (1 - zones.lips) * (1 - zones.lids) * (1 - zones.beard) * (1 - zones.nose)
 
 
 def _split(view: PhotoView, light: Tensor) -> tuple[Float[Tensor, "9 3"], Float[Tensor, " 3"]]:

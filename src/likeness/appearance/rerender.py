@@ -12,9 +12,8 @@ from torch.nn.functional import avg_pool2d
 
 from likeness.appearance.anatomy import PARTS
 from likeness.appearance.chart import ZONE_NAMES, anatomy_of, zone_maps
-from likeness.appearance.photo_view import cut
+from likeness.appearance.photo_view import cut, lit_basis
 from likeness.appearance.read import bounded_shading
-from likeness.appearance.self_shadowing import shadowed_basis
 from likeness.cameras import Camera, Similarity
 from likeness.errors import InputError
 from likeness.face import Face
@@ -51,7 +50,7 @@ def relit_layer(
     if face.albedo is None or face.light is None or topology.uv is None or topology.uv_triangles is None:
         raise InputError("this Face has no albedo or no light; reconstruct it with a quality that finds them.")
     if vertex_basis is None:
-        vertex_basis = shadowed_basis(face.vertices, topology.triangles_tensor, face.camera.rotation[0])
+        vertex_basis = lit_basis(face)
     s = _SUPERSAMPLING
     camera = camera.apply(Similarity(torch.tensor([float(s)]), torch.zeros(1), torch.zeros(1, 2)))
     vertices_px = camera.project_with_depth(face.vertices[None])

@@ -32,9 +32,9 @@ MELANIN = -TONE / TONE[1]
 ZONE_PRIORS = {
     "lips": (0.15, 0.25, 0.45, 0.30),
     "lids": (0.06, 0.06, 0.05, 0.08),
-    "cheeks": (0.00, 0.06, 0.08, 0.12),
-    "nose": (0.00, 0.06, 0.08, 0.12),
-    "beard": (0.03, 0.15, -0.02, 0.12),
+    "cheeks": (0.00, 0.06, 0.08, 0.20),
+    "nose": (0.00, 0.06, 0.08, 0.20),
+    "beard": (0.03, 0.10, -0.01, 0.05),
 }
 _PRIOR = torch.tensor(list(ZONE_PRIORS.values()))
 
@@ -99,11 +99,12 @@ class WhiteClue:
 # In natural logs: a photo's exposure (white under the face's light), the light's tint in red and blue over green,
 # people's tone and redness, how well the sclera's brightness and tint are known.
 # Cameras render skin warmer than it is, hence the tint's mean.
-_EXPOSURE = (0.05, 0.35)
+# Photos make white darker than white more often than brighter: there are two deviations.
+_EXPOSURE, _UNDER, _OVER = 0.0, 0.45, 0.22
 _TINT = (0.08, -0.10, 0.15)
 _TONE_PRIOR = (0.35, 0.35)
 _REDNESS = 0.10
-_SCLERA = (-0.90, 0.50)
+_SCLERA = (-0.90, 0.40)
 _SCLERA_TINT = (0.06, -0.04, 0.15)
 _MEASURED = 0.04
 
@@ -118,6 +119,16 @@ def split_light_and_skin(
     which skins there are; `WhiteClue` says how bright and tinted white is in this one. A dark face is thus taken for
     dark skin as far as white is bright and as far as its chroma is that of dark skin.
     """
+    tone, redness, exposure = _posterior(colour, white, _UNDER)
+    if exposure > _EXPOSURE:
+        tone, redness, _ = _posterior(colour, white, _OVER)
+    tone, redness = min(max(tone, -0.05), 1.15), min(max(redness, -0.15), 0.3)
+    albedo = LIGHTEST * (tone * TONE + redness * BLOOD).exp()
+    return albedo, colour / albedo
+
+
+def _posterior(colour: Tensor, white: WhiteClue | None, exposure_deviation: float) -> tuple[float, float, float]:
+    """The mean of tone, redness and exposure: five unknowns, linear in logs, each row one thing known of them."""
     rows, values, deviations = [], [], []
 
     def know(row: list[float], value: float, deviation: float) -> None:
@@ -127,7 +138,7 @@ def split_light_and_skin(
 
     know([1, 0, 0, 0, 0], *_TONE_PRIOR)
     know([0, 1, 0, 0, 0], 0.0, _REDNESS)
-    know([0, 0, 1, 0, 0], *_EXPOSURE)
+    know([0, 0, 1, 0, 0], _EXPOSURE, exposure_deviation)
     know([0, 0, 0, 1, 0], _TINT[0], _TINT[2])
     know([0, 0, 0, 0, 1], _TINT[1], _TINT[2])
     log_colour, log_lightest = colour.clamp_min(1e-4).log(), LIGHTEST.log()
@@ -142,6 +153,5 @@ def split_light_and_skin(
     scale = 1 / torch.tensor(deviations, dtype=torch.float64)
     matrix = torch.tensor(rows, dtype=torch.float64) * scale[:, None]
     target = torch.tensor(values, dtype=torch.float64) * scale
-    tone, redness = torch.linalg.solve(matrix.T @ matrix, matrix.T @ target)[:2].float()
-    albedo = LIGHTEST * (tone.clamp(-0.05, 1.15) * TONE + redness.clamp(-0.15, 0.3) * BLOOD).exp()
-    return albedo, colour / albedo
+    tone, redness, exposure, _, _ = torch.linalg.solve(matrix.T @ matrix, matrix.T @ target).tolist()
+    return tone, redness, exposure

@@ -30,7 +30,7 @@ _DARK, _DARK_RATIO = 9.0, 2.5
 # How much redder a shadow may be than the light, per log of its darkness and at most.
 _REDDER, _REDDEST = 0.45, 0.4
 # In mm: the filter's radius, and the side of the smallest patch that is not a speck.
-_RADIUS_MM, _SPECK_MM = 2.5, 5.0
+_RADIUS_MM, _SPECK_MM = 2.5, 3.2
 _FOR_MEDIANS = 8192
 
 
@@ -41,12 +41,14 @@ def skin_mask(
     previous: Float[Tensor, " P"],
     dark: Float[Tensor, " P"],
     lips: Float[Tensor, " P"],
+    *,
+    glasses: bool = False,
 ) -> Float[Tensor, " P"]:
     """The confidence in [0, 1] that each pixel shows skin (lips, brows and stubble included).
 
     ``residual`` is log(colour / (skin · light)); ``may_be`` in [0, 1] is where the geometry lets skin be seen;
     ``previous`` the confidence so far, by which the safe places are weighted; ``dark`` in [0, 1] is where brows,
-    lashes and nostrils may be as dark as they like, ``lips`` where lips are.
+    lashes and nostrils may be as dark as they like, ``lips`` where lips are. With ``glasses`` a small hole is a piece of their frame, not a mole.
     """
     bright = residual @ residual.new_tensor([0.3, 0.5, 0.2])
     ratios = residual[:, [0, 2]] - residual[:, 1:2]
@@ -64,7 +66,7 @@ def skin_mask(
     distance2 = (bright / bright_deviation).square()
     distance2 = distance2 + ((red / red_deviation).square() + (blue / blue_deviation).square()) / ratio_slack.square()
     confidence = torch.sigmoid(2.5 * (_LIMIT - distance2.sqrt())) * may_be
-    return _agreed(view, confidence, may_be)
+    return _agreed(view, confidence, may_be, holes_are_specks=not glasses)
 
 
 def _standardised(values: Tensor, weights: Tensor, low: float, high: float) -> tuple[Tensor, float]:
@@ -94,12 +96,16 @@ def _slack(view: PhotoView, lips: Tensor) -> tuple[Tensor, Tensor]:
     return brightness, ratio
 
 
-def _agreed(view: PhotoView, confidence: Tensor, may_be: Tensor) -> Tensor:
+def _agreed(view: PhotoView, confidence: Tensor, may_be: Tensor, *, holes_are_specks: bool) -> Tensor:
     radius = max(round(_RADIUS_MM * view.px_per_mm), 1)
     guide = view.srgb.mean(-1)
     smooth = guided_filter(guide, view.image(confidence[:, None])[0], view.image(may_be[:, None])[0], radius=radius)
     speck = (_SPECK_MM * view.px_per_mm) ** 2
-    solid = torch.from_numpy(_without_specks((smooth > 0.5).numpy(), view.where.numpy(), speck))
+    # Thin things (frames, strands) survive no smoothing; but the noise of single pixels goes with the specks.
+    smooth = torch.minimum(smooth, view.image(confidence[:, None])[0])
+    skin = (smooth > 0.5).numpy()
+    filled = skin | _small(view.where.numpy() & ~skin, speck) if holes_are_specks else skin
+    solid = torch.from_numpy(filled & ~_small(filled, speck))
     specks = torch.where(solid, 0.75, 0.25)
     mask = torch.where(solid == (smooth > 0.5), smooth, specks)
     return (mask[view.where] * may_be).clamp(0, 1)
@@ -127,13 +133,8 @@ def guided_filter(
     return (slope * guide + offset).clamp(0, 1)
 
 
-def _without_specks(skin: np.ndarray, where: np.ndarray, smallest: float) -> np.ndarray:
-    """Small holes in the skin filled, small islands of skin dropped."""
-    filled = skin | _small(where & ~skin, smallest)
-    return filled & ~_small(filled, smallest)
-
-
 def _small(mask: np.ndarray, smallest: float) -> np.ndarray:
+    """The patches of a mask with fewer pixels than ``smallest``."""
     labels = np.empty(mask.shape, np.int32)
     ndimage.label(mask, output=labels)
     sizes = np.bincount(labels.ravel())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn.functional import grid_sample, max_pool2d
 from torch.nn.functional import interpolate as resize
@@ -23,20 +23,22 @@ from likeness.render import interpolate
 
 # Geometry and light are smooth: they are laid out at this size at most.
 COARSE = 512
-_GRAZING, _FACING = 0.22, 0.60
+_GRAZING, _FACING = 0.28, 0.62
 # Log of linear colour is taken above this.
 _NOISE = 0.003
 _MAX_CROP = 2048
-_RIM_MM = 1.0
+# In mm, at glasses' frames, and in pixels of the photo.
+_RIM_MM, _FRAME_RIM_MM, _RIM_PX = 1.0, 1.7, 1.2
 
 
 @dataclass(frozen=True, eq=False)
 class Unwrapped:
     """``excess`` (3, S, S): log(colour / (light · expected albedo)) in every texel the photo may show;
     ``seen`` (S', S') in [0, 1] how squarely it is seen, ``skin`` (S', S') the confidence that it is skin there,
-    ``shown`` (S', S') whether the photo reaches so far; S' = min(S, COARSE)."""
+    ``reached`` (S, S) whether the photo goes so far; S' = min(S, COARSE)."""
 
     excess: Float[Tensor, "3 S S"]
+    reached: Bool[Tensor, "S S"]
     seen: Float[Tensor, "s s"]
     skin: Float[Tensor, "s s"]
     px_per_texel: float
@@ -64,8 +66,9 @@ def unwrap(
     colour = grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
     model = (light * expected + _NOISE).log()
     excess = (srgb_to_linear(colour[:3]) + _NOISE).log_().sub_(_enlarged(model, size))
-    reached = resize(colour[None, 3:], (coarse, coarse), mode="area")[0, 0]
-    return Unwrapped(excess, seen * (reached > 0.999), skin, scale / size)
+    reached = colour[3] > 0.999
+    seen = seen * (resize(reached[None, None].float(), (coarse, coarse), mode="area")[0, 0] > 0.999)
+    return Unwrapped(excess, reached, seen, skin, float(crop.inverse().scale[0]) * scale / size)
 
 
 def _geometry(appearance: Appearance, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,10 +86,11 @@ def _geometry(appearance: Appearance, size: int) -> tuple[Tensor, Tensor, Tensor
     squarely[candidate] *= face.view.visible(texels[candidate, :3]).float()
     place = face.view.camera.project(texels[None, :, :3])
     # A pixel beside one that is no skin holds some of it.
-    rim = round(_RIM_MM * view.px_per_mm)
+    rim_mm = _FRAME_RIM_MM if appearance.glasses else _RIM_MM
+    rim = round(max(rim_mm * view.px_per_mm, _RIM_PX * float(face.view.crop.scale)))
     whole = _over_all(appearance)
     mask = -max_pool2d(-whole[None, None], 2 * rim + 1, 1, rim)
-    mask = torch.maximum(mask, dark_features(view) * whole)
+    mask = torch.maximum(mask, dark_features(view, glasses=appearance.glasses) * whole)
     skin = grid_sample(mask, place[:, None] * (2 / mask.shape[-1]) - 1, align_corners=False)[0, 0].T
     light = bounded_shading(texels[:, 4:], appearance.light)
     maps = chart.image(torch.cat([light, squarely[:, None], skin], -1))
