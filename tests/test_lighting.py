@@ -136,3 +136,24 @@ def test_srgb_round_trip(value):
 
 def test_srgb_of_middle_grey():
     assert lighting.srgb_to_linear(torch.tensor(0.5)).item() == pytest.approx(0.21404, abs=1e-4)
+
+
+def test_light_on_a_ball_is_the_mean_over_its_visible_disc():
+    generator = torch.Generator().manual_seed(4)
+    sh = torch.randn(9, 3, generator=generator, dtype=torch.float64)
+    directions, solid_angle = sphere_quadrature(200)
+    towards_camera = (-directions[:, 2]).clamp_min(0)  # +z points away from the camera
+    weights = solid_angle * towards_camera / math.pi
+    expected = (weights[:, None] * lighting.shading(directions[None], sh[None])[0]).sum(0)
+    assert torch.allclose(lighting.light_on_facing(sh), expected, atol=1e-4)
+
+
+def test_what_the_pixels_cannot_say_is_taken_from_the_light_it_is_drawn_towards():
+    generator = torch.Generator().manual_seed(5)
+    near = torch.randn(1, 9, 1, generator=generator, dtype=torch.float64)
+    near[:, 0] = 3.0
+    front = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(1, 20, 3)
+    albedo = torch.ones(1, 20, 1, dtype=torch.float64)
+    pixels = lighting.shading(front, near)
+    found = lighting.fit_light(front, albedo, pixels, towards=near, ridge=1e-3)
+    assert torch.allclose(found, near, atol=1e-6)

@@ -48,7 +48,8 @@ def skin_mask(
 
     ``residual`` is log(colour / (skin · light)); ``may_be`` in [0, 1] is where the geometry lets skin be seen;
     ``previous`` the confidence so far, by which the safe places are weighted; ``dark`` in [0, 1] is where brows,
-    lashes and nostrils may be as dark as they like, ``lips`` where lips are. With ``glasses`` a small hole is a piece of their frame, not a mole.
+    lashes and nostrils may be as dark as they like, ``lips`` where lips are. With ``glasses`` a small hole is a piece
+    of their frame, not a mole.
     """
     bright = residual @ residual.new_tensor([0.3, 0.5, 0.2])
     ratios = residual[:, [0, 2]] - residual[:, 1:2]
