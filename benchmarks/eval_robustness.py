@@ -1,8 +1,8 @@
 """What becomes of a head when its photo is spoilt, and does the confidence know?
 
-    python benchmarks/eval_robustness.py [PHOTOS] [--strengths 0.35 0.7 1] [--people 40] [--sheet FILE.png]
+    python benchmarks/eval_robustness.py [PHOTOS ...] [--strengths 0.35 0.7 1] [--people 40] [--sheet FILE.png]
 
-PHOTOS (a folder; without one, the astronaut of scikit-image) are reconstructed as they are and with each degradation of
+PHOTOS (files or folders; without any, the astronaut of scikit-image) are reconstructed as they are and with each degradation of
 `tools/degradations.py` at each strength; the drift is the mean distance of the 68 landmarks from those of the clean
 photo, in parts of the face box's side. ``--people`` renders so many painted open heads at yaws up to 85° besides: there
 the truth is known, and the drift is the error.
@@ -63,7 +63,7 @@ class Outcome:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", nargs="?", type=Path)
+    parser.add_argument("photos", nargs="*", type=Path, help="files, or folders of them")
     parser.add_argument("--strengths", nargs="+", type=float, default=[0.35, 0.7, 1.0])
     parser.add_argument("--people", type=int, default=40)
     parser.add_argument("--sheet", type=Path, help="write overviews of the least confident to this folder")
@@ -75,13 +75,13 @@ def main() -> None:
     report(outcomes)
 
 
-def pictures(folder: Path | None) -> Iterator[Picture]:
-    if folder is None:
+def pictures(photos: list[Path]) -> Iterator[Picture]:
+    if not photos:
         import skimage.data
 
         yield skimage.data.astronaut()
         return
-    for path in find_photos([folder]):
+    for path in find_photos(photos):
         image = Image.fromarray(read_image(path))
         image.thumbnail((LARGEST, LARGEST))
         yield np.asarray(image)

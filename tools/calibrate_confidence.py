@@ -1,8 +1,8 @@
 """Fit the open method's confidence: what tells, before anyone knows the truth, that landmarks are right?
 
-    python tools/calibrate_confidence.py [PHOTOS] [--people 100] [--seed 1]
+    python tools/calibrate_confidence.py [PHOTOS ...] [--people 100] [--seed 1]
 
-Renders of known people at yaws up to 88°, and the PHOTOS of a folder, are spoilt by `degradations`. A result is right
+Renders of known people at yaws up to 88°, and PHOTOS (files or folders), are spoilt by `degradations`. A result is right
 when the fitted head's 68 landmarks lie within 5 % of the face box's side of the true ones (for photos: of those of the
 unspoilt photo). Prints the two rules of `likeness.methods.open.confidence`, and how well they do on degradations and on
 people that were left out of the fit. Needs the bake extra.
@@ -58,7 +58,7 @@ class Observation:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", nargs="?", type=Path)
+    parser.add_argument("photos", nargs="*", type=Path, help="files, or folders of them")
     parser.add_argument("--people", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -66,8 +66,8 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     gather = Gatherer()
     seen = [one for number in range(options.people) for one in gather.of_render(number, rng)]
-    if options.photos is not None:
-        seen += [one for path in find_photos([options.photos]) for one in gather.of_photo(path, rng)]
+    if options.photos:
+        seen += [one for path in find_photos(options.photos) for one in gather.of_photo(path, rng)]
     good = np.array([one.drift < GOOD for one in seen])
     print(f"{len(seen)} faces found, {good.mean():.3f} of them within {GOOD:.0%}")
     for name in ("doubt", "residual_mm"):
