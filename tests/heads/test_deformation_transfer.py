@@ -96,7 +96,7 @@ def test_the_chin_goes_down_and_the_skull_stays(other):
 
 
 def test_sides_are_the_subjects_own(other):
-    head, neutral, carried = other
+    _, neutral, carried = other
     smile = np.linalg.norm(carried[NAMES.index("mouthSmileLeft")], axis=1)
     assert smile[neutral[:, 0] > 0].max() > 8
     # +x is the subject's left; beyond the lips' middle the right stands still.

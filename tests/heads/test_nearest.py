@@ -23,7 +23,7 @@ def test_no_point_of_the_triangle_is_nearer(seed):
 def test_of_two_sides_of_a_gap_the_one_that_faces_alike_is_found():
     square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float) * 10
     # A floor that looks up, and half a millimetre above it a ceiling that looks down.
-    vertices = np.concatenate([square, square + [0, 0, 0.5]])
+    vertices = np.concatenate([square, square + np.array([0, 0, 0.5])])
     triangles = np.array([[0, 1, 2], [0, 2, 3], [4, 6, 5], [4, 7, 6]])
     index = SurfaceIndex(vertices, triangles)
     point = np.array([[4.0, 6.0, 0.4]])

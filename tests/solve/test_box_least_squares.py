@@ -19,7 +19,6 @@ def problem(seed: int, n: int, n_frames: int):
 
 def coupled(gram: np.ndarray, n_frames: int, smoothness: float) -> np.ndarray:
     """The whole problem as one matrix: block diagonal, and differences of neighbouring frames."""
-    n = len(gram)
     steps = np.diff(np.eye(n_frames), axis=0)
     return np.kron(np.eye(n_frames), gram) + smoothness * np.kron(steps.T @ steps, np.diag(np.diag(gram)))
 
