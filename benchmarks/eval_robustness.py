@@ -1,9 +1,9 @@
 """What becomes of a head when its photo is spoilt, and does the confidence know?
 
-    python benchmarks/eval_robustness.py [PHOTOS ...] [--strengths 0.35 0.7 1] [--people 40] [--sheet FILE.png]
+    python benchmarks/eval_robustness.py [PHOTOS ...] [--strengths 0.35 0.7 1] [--people 40] [--sheet FOLDER]
 
-PHOTOS (files or folders; without any, the astronaut of scikit-image) are reconstructed as they are and with each degradation of
-`tools/degradations.py` at each strength; the drift is the mean distance of the 68 landmarks from those of the clean
+PHOTOS (files or folders; without any, scikit-image's astronaut) are reconstructed as they are and with each degradation
+of `tools/degradations.py` at each strength; the drift is the mean distance of the 68 landmarks from those of the clean
 photo, in parts of the face box's side. ``--people`` renders so many painted open heads at yaws up to 85° besides: there
 the truth is known, and the drift is the error.
 
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("photos", nargs="*", type=Path, help="files, or folders of them")
     parser.add_argument("--strengths", nargs="+", type=float, default=[0.35, 0.7, 1.0])
     parser.add_argument("--people", type=int, default=40)
-    parser.add_argument("--sheet", type=Path, help="write overviews of the least confident to this folder")
+    parser.add_argument("--sheet", type=Path, help="a folder for overviews of the doubtful and the wrong")
     options = parser.parse_args()
     torch.set_num_threads(1)
     bench = Bench(options.sheet)
