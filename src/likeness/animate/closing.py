@@ -21,6 +21,7 @@ from likeness.rig import Rig
 
 # MediaPipe's landmarks at the middle of the lids: upper and lower ones.
 _LIDS = {"Left": ((386, 385, 387), (374, 380, 373)), "Right": ((159, 158, 160), (145, 153, 144))}
+_LIPS = (13, 82, 312, 81, 311), (14, 87, 317, 178, 402)
 # Beyond these it is not the eye but the fit that is unusual.
 _LEAST, _MOST = 0.45, 1.4
 
@@ -61,6 +62,24 @@ def to_closing(
 ) -> Float[np.ndarray, "F N"]:
     """Weights of the head's own shapes as weights of `with_closing_blinks`."""
     return weights / np.array([closing.get(name, 1.0) for name in names], weights.dtype)
+
+
+@lru_cache(maxsize=8)
+def closure_gradients(names: tuple[str, ...]) -> Float[np.ndarray, "3 N"]:
+    """By how many mm each blendshape opens the lips, the left and the right lids, on the open head's average person.
+
+    Zero for names that are none of ARKit's.
+    """
+    head = load_head("open")
+    shapes = head.vertices(torch.zeros(head.n_expression, head.n_identity), torch.eye(head.n_expression))
+    shapes = (shapes - head.vertices(torch.zeros(1, head.n_identity))).numpy()
+    gradients = np.zeros((3, len(names)))
+    for k, name in enumerate(names):
+        if name in head.expression_names:
+            moved = shapes[head.expression_names.index(name)]
+            gradients[:, k] = [_gap(moved, *pair) for pair in (_LIPS, _LIDS["Left"], _LIDS["Right"])]
+    gradients.flags.writeable = False
+    return gradients
 
 
 def _is_open(rig: Rig) -> bool:

@@ -6,7 +6,9 @@ by speed: a still face is smoothed much, a fast one hardly.
 Afterwards the future is known too. `smooth` replaces each frame by the mean of a window that is symmetric about it,
 so nothing is late, and as wide as the motion allows: the window grows while the means of all smaller ones lie within
 their confidence intervals (Goldenshluger and Nemirovski 1997; Katkovnik 1999). A blink, which no noise explains, stops
-the growth at once and stays as sharp as it was measured; a resting face is averaged over half a second.
+the growth at once and stays as sharp as it was measured; a resting face is averaged over half a second. Whether lips
+and lids are closed is a sum over many weights, each of which may hide its part in its noise: so these sums are smoothed
+by themselves, and the weights made to agree with them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 from scipy.special import ndtri
 
+from likeness.animate.closing import closure_gradients
 from likeness.errors import InputError
 from likeness.motion import Motion
 
@@ -29,6 +32,7 @@ _CONFIDENCE = 1.8
 _CALM = 0.2
 # More than this is no noise of a tracker but motion: it bounds what is measured from the motion itself.
 WEIGHT_NOISE = 0.03
+CLOSURE_NOISE = 0.4
 ROTATION_NOISE = np.radians(0.4)
 DIRECTION_NOISE, DISTANCE_NOISE = 1e-3, 0.01
 
@@ -51,11 +55,25 @@ def smooth(motion: Motion, *, strength: float = 1.0) -> Motion:
     position = None if motion.position is None else _smooth_position(motion.position, motion.fps, strength)
     return replace(
         motion,
-        weights=smooth_values(motion.weights, fps=motion.fps, limit=WEIGHT_NOISE, strength=strength).astype(np.float32),
+        weights=_smooth_weights(motion, strength).astype(np.float32),
         head=smooth_rotations(motion.head, fps=motion.fps, strength=strength).astype(np.float32),
         eyes=np.stack(eyes, 1).astype(np.float32),
         position=position,
     )
+
+
+def _smooth_weights(motion: Motion, strength: float) -> Float[np.ndarray, "F N"]:
+    raw = motion.weights.astype(np.float64)
+    smoothed = smooth_values(raw, fps=motion.fps, limit=WEIGHT_NOISE, strength=strength)
+    gradients = closure_gradients(motion.names)
+    if not gradients.any():
+        return smoothed
+    wanted = smooth_values(raw @ gradients.T, fps=motion.fps, limit=CLOSURE_NOISE, strength=strength)
+    # The least change of weights, where those change most that move most; rounding keeps it regular.
+    moved = gradients * raw.std(0)
+    system = moved @ gradients.T + 1e-9 * np.eye(len(gradients))
+    change = np.linalg.solve(system, (wanted - smoothed @ gradients.T).T).T @ moved
+    return np.where(raw.std(0) > 0, (smoothed + change).clip(raw.min(0), raw.max(0)), smoothed)
 
 
 def smooth_rotations(

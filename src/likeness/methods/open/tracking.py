@@ -46,7 +46,9 @@ _BROW_OVER_CORNER = (
     *((55, 133), (107, 133), (65, 133), (66, 133), (52, 33)),
     *((105, 33), (53, 33), (63, 33), (46, 33), (70, 33)),
 )
-_LIP_NOISE, _BROW_NOISE, _PAIR_OUTLIER = 0.8, 2.0, 4.0
+_BROW_NOISE, _PAIR_OUTLIER = 2.0, 4.0
+# Of the lips' distance in mm: closed lips are seen best, and a mouth that does not close is noticed at once.
+_LIP_NOISE, _LIP_NOISE_BY_GAP = 0.3, 0.05
 # A closed eye's lids are detected so far apart, over the open eye's: measured on renders and videos (0.17 to 0.45).
 _CLOSED_APERTURE = 0.33
 _APERTURE_NOISE = 0.07
@@ -68,7 +70,7 @@ class PersonModel:
     """What is known of a person before a frame is seen.
 
     ``identity`` (I,) and ``offsets`` (L, 3) mm at the landmarks (None for none) give the neutral landmarks; ``focal``
-    in pixels and ``image_size`` (height, width) the camera. ``open_eyes`` (2,) is how far the left and the right eye are
+    in pixels and ``image_size`` (height, width) the camera. ``open_eyes`` (2,) is how far left and right eye are
     open at rest, over the model's; `measure_open_eyes` finds it.
     """
 
@@ -169,6 +171,7 @@ class FrameObjective:
         self.upper = torch.cat([wide, person.upper, torch.full((n_modes,), 6.0)])
         self.lower = torch.cat([-wide, torch.zeros(self._n_shapes), torch.full((n_modes,), -6.0)])
         self._down = torch.nn.functional.normalize(-self._rotation[:2, 1], dim=0)
+        self._pair_rest, self._pair_noise = self._seen_pairs()
         self._robust, self._pair_robust = GemanMcClure(_OUTLIER), Huber(_PAIR_OUTLIER)
         self._cached: tuple[Tensor, tuple[Tensor, ...]] | None = None
 
@@ -215,6 +218,18 @@ class FrameObjective:
         seen = self.person.apertures(self.points, self._start) / self.person.open_eyes
         return ((seen - _CLOSED_APERTURE) / (1 - _CLOSED_APERTURE)).clamp(0.0, 1.5)
 
+    def _seen_pairs(self) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """What the model's pairs are apart where the detector's are not at all, and the noise of each, mm.
+
+        Landmarks of closed lips lie on the lips' edges, a millimetre apart on the model; the detector sees one line.
+        """
+        first, second = _pairs()
+        is_lip = torch.arange(len(first)) < len(_LIPS)
+        rest = (self.person.neutral[first] - self.person.neutral[second]) @ self._rotation[:2].T @ self._down
+        seen = ((self.points[first] - self.points[second])[:, :2] @ self._down / self._scale).abs()
+        noise = torch.where(is_lip, _LIP_NOISE + _LIP_NOISE_BY_GAP * seen, torch.full_like(seen, _BROW_NOISE))
+        return torch.where(is_lip, rest, torch.zeros_like(rest)), noise
+
     def _trust(self) -> Float[Tensor, " L"]:
         """1, but less for irises behind closing lids, whose place the detector makes up."""
         trust = torch.ones(len(self.points))
@@ -248,8 +263,9 @@ class FrameObjective:
         seen = torch.cat([self.person.centre + numerator / ratio, scale * turned[:, 2:]], 1)
         difference = (seen - self.points) / self._scale
         residuals = self._certainty * (difference + self._modes @ modes)
-        first, second, noise = _pairs()
-        pairs = (difference[first] - difference[second])[:, :2] @ self._down / noise
+        first, second = _pairs()
+        pairs = (difference[first] - difference[second])[:, :2] @ self._down
+        pairs = (pairs - self._pair_rest) / self._pair_noise
         apertures = (1 + self.person.aperture_gradient @ weights - self._aperture) / _APERTURE_NOISE
         parts = residuals, pairs, apertures, x, rotation, scale, distance, turned, ratio, numerator, seen
         self._cached = x.clone(), parts
@@ -275,10 +291,10 @@ class FrameObjective:
         return derivatives
 
     def _add_pairs(self, hessian: Tensor, gradient: Tensor, derivatives: Tensor, pairs: Tensor) -> None:
-        first, second, noise = _pairs()
+        first, second = _pairs()
         jacobian = torch.einsum("ncp,c->np", (derivatives[first] - derivatives[second])[:, :2], self._down)
         root = self._pair_robust.weight(pairs.square()).sqrt()
-        jacobian = jacobian * (root / noise)[:, None]
+        jacobian = jacobian * (root / self._pair_noise)[:, None]
         known = POSE + self._n_shapes
         hessian[:known, :known] += jacobian.T @ jacobian
         gradient[:known] += jacobian.T @ (pairs * root)
@@ -296,7 +312,6 @@ def _both_sides(pairs) -> list[tuple[int, int]]:
 
 _UPPER_AND_LOWER = torch.tensor(_both_sides(_LIDS)).T.reshape(2, 2, -1).flip(1)
 _PAIRS = torch.tensor([*_LIPS, *_both_sides(_BROW_OVER_CORNER)]).T
-_PAIR_NOISE = torch.tensor([_LIP_NOISE] * len(_LIPS) + [_BROW_NOISE] * 2 * len(_BROW_OVER_CORNER))
 
 
 def _lids() -> tuple[Int[Tensor, "2 n"], Int[Tensor, "2 n"]]:
@@ -304,6 +319,6 @@ def _lids() -> tuple[Int[Tensor, "2 n"], Int[Tensor, "2 n"]]:
     return _UPPER_AND_LOWER[0], _UPPER_AND_LOWER[1]
 
 
-def _pairs() -> tuple[Int[Tensor, " N"], Int[Tensor, " N"], Float[Tensor, " N"]]:
-    """Landmarks whose distance along the face's vertical counts by itself, and its noise in mm."""
-    return _PAIRS[0], _PAIRS[1], _PAIR_NOISE
+def _pairs() -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
+    """Landmarks whose distance along the face's vertical counts by itself: the lips', then the brows' over the eyes."""
+    return _PAIRS[0], _PAIRS[1]
