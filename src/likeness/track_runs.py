@@ -68,6 +68,7 @@ def track_people(
     open head, OutputError.
     """
     given = None if options.rig is None else _open_face(options.rig)
+    method, calibration = OpenMethod(quality=options.quality), calibrate(load_head("open"), "mediapipe478")
     with VideoReader(video) as reader:
         checkpoint = Checkpoint(out, _fingerprint(video, options))
         if options.restart:
@@ -85,7 +86,6 @@ def track_people(
             report(f"{video}: {n_left_out} short appearances of other faces left out")
         chosen = people[: 1 if given else options.max_people]
         folders = [out] if len(chosen) == 1 else [out / f"person-{k}" for k in range(1, len(chosen) + 1)]
-        method, calibration = OpenMethod(quality=options.quality), calibrate(load_head("open"), "mediapipe478")
         for number, (person, folder) in enumerate(zip(chosen, folders, strict=True), 1):
             tracked = solve_person(
                 reader,
