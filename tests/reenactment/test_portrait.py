@@ -17,7 +17,7 @@ from likeness.reenactment.parts import Part, head_parts
 from likeness.reenactment.portrait import Portrait
 from likeness.reenactment.registration import landmark_shifts
 from likeness.reenactment.sight import Window
-from likeness.reenactment.slits import Slit, Slits, keep_lashes
+from likeness.reenactment.slits import Slit, Slits, close_lids
 from likeness.render.pictures import over, shaded_view, to_uint8
 from tiny_head import TinyHead
 
@@ -239,7 +239,7 @@ def test_slits_allow_teeth_only_between_the_lips(portrait):
     points = portrait.face.head.embeddings["ibug68"].points(mouth)[:, :2]
     middle, above = points[[62, 66]].mean(0), points[51] - torch.tensor([0.0, 4.0])
     places = torch.stack([middle, above, middle, above])
-    parts = torch.tensor([Part.TEETH, Part.TEETH, Part.UPPER_LIP, Part.SKIN])
+    parts = torch.tensor([Part.UPPER_TEETH, Part.UPPER_TEETH, Part.UPPER_LIP, Part.SKIN])
     assert slits.allow(places, parts).tolist() == [True, False, False, True]
 
 
@@ -257,5 +257,5 @@ def test_lashes_stay_at_the_lids_edge(portrait):
     # What the mesh says: drawn out, so a third of the distance.
     mesh = eye_old.corner + 0.5 / eye_old.axis.norm() * (eye_old.axis / eye_old.axis.norm())
     mesh = mesh[None] + (eye_old.sides(mesh[None])[0] + 0.01)[:, None] * eye_old.up
-    kept = keep_lashes(old, new, near_edge, mesh)
+    kept = close_lids(old, new, near_edge, mesh).places
     assert -eye_old.sides(kept)[0] == pytest.approx(0.03, abs=0.004)

@@ -30,7 +30,8 @@ _GRAZING = (0.1, 0.4)
 # Linear albedos, from photographs of mouths and eyes.
 _ALBEDO = {
     Part.CAVITY: (0.17, 0.050, 0.045),
-    Part.TEETH: (0.47, 0.41, 0.335),
+    Part.UPPER_TEETH: (0.52, 0.445, 0.35),
+    Part.LOWER_TEETH: (0.45, 0.385, 0.30),
     Part.TONGUE: (0.30, 0.095, 0.088),
 }
 _EYE_ALBEDO = {"sclera": (0.55, 0.51, 0.48), "iris": (0.12, 0.075, 0.05), "pupil": (0.008, 0.008, 0.008)}
@@ -44,7 +45,10 @@ _FALLOFF_MM, _LIPS_MM, _DEEPEST = 8.0, 7.0, 0.05
 _UNDER_LIP, _SHADOW_REACH = 0.22, 0.10
 # Widths of the upper teeth from the middle outwards, mm, and how dark and wide the gaps between them are.
 _TOOTH_EDGES = (0.0, 8.6, 15.3, 22.8, 29.8, 36.0)
-_GAP, _GAP_MM = 0.16, 0.5
+_GAP, _GAP_MM = 0.28, 0.55
+# The front teeth, up to the canines, lie in the light; cheeks keep it from the others.
+_FRONT_MM = 19.0
+_ENOUGH_TEXELS = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,8 @@ class HiddenColours:
     light: Float[Tensor, "3"]
     average: Float[Tensor, "V 3"]
     lips: Bool[Tensor, " V"]
+    teeth: Float[Tensor, "3"] | None
+    """What the photo's own teeth look like on the average, sRGB; None where it shows none."""
 
     def at(self, sight: Sight, slits: Slits, triangles: Int[Tensor, "T 3"]) -> Float[Tensor, "3 h w"]:
         """Colours of what a sight sees, as if it were all hidden in the photo."""
@@ -75,15 +81,18 @@ class HiddenColours:
         self, sight: Sight, slits: Slits, triangles: Tensor, row: Tensor, column: Tensor
     ) -> Float[Tensor, "P 3"]:
         parts = sight.parts[row, column]
-        albedo = self.light.new_zeros(len(parts), 3)
-        for part, colour in _ALBEDO.items():
-            albedo[parts == part] = self.light.new_tensor(colour)
+        colour = self.light.new_zeros(len(parts), 3)
+        for part, albedo in _ALBEDO.items():
+            colour[parts == part] = self.light.new_tensor(albedo) * self.light
+        shadow = _below_the_upper_lip(sight, slits, parts, row, column)
+        if self.teeth is not None:  # they are seen in their own light and shadow
+            teeth = _are_teeth(parts)
+            colour[teeth], shadow[teeth] = srgb_to_linear(self.teeth), 1.0
         place = sight.interpolate(self.average, triangles)[row, column]
-        albedo = albedo * torch.where(parts == Part.TEETH, _between_teeth(place), 1.0)[:, None]
         behind = self.average[self.lips, 2].mean() - place[:, 2] - _LIPS_MM
-        left = _DEEPEST + (1 - _DEEPEST) * torch.exp(-behind.clamp_min(0) / _FALLOFF_MM)
-        left = left * _below_the_upper_lip(sight, slits, parts, row, column)
-        return linear_to_srgb((albedo * self.light * left[:, None]).clamp(0, 1))
+        left = shadow * (_DEEPEST + (1 - _DEEPEST) * torch.exp(-behind.clamp_min(0) / _FALLOFF_MM))
+        left = left * torch.where(_are_teeth(parts), _along_the_teeth(place), 1.0)
+        return linear_to_srgb((colour * left[:, None]).clamp(0, 1))
 
 
 def hidden_colours(face: Face, parts: HeadParts, sight: Sight, slits: Slits, pixels: Pixels) -> HiddenColours:
@@ -113,9 +122,11 @@ def hidden_colours(face: Face, parts: HeadParts, sight: Sight, slits: Slits, pix
             continue
         texture = torch.where(where, complete, texture)
     texture = fill_holes(texture, (texture.sum(0) > 0).float())
+    whole = seen * (own == Part.UPPER_TEETH)
+    teeth = (colour * whole).sum((1, 2)) / whole.sum() if float(whole.sum()) > _ENOUGH_TEXELS else None
     lips = torch.from_numpy(topology.regions["lips"]) if "lips" in topology.regions else parts.face > 0.5
     average = face.head.vertices(torch.zeros(1, face.head.n_identity))[0]
-    return HiddenColours(texture, uv, uv_triangles, light, average, lips)
+    return HiddenColours(texture, uv, uv_triangles, light, average, lips, teeth)
 
 
 def _light_on(parts: HeadParts, sight: Sight, pixels: Pixels, triangles: Tensor) -> Float[Tensor, "3"]:
@@ -154,14 +165,19 @@ def _below_the_upper_lip(sight: Sight, slits: Slits, parts: Tensor, row: Tensor,
     place = torch.stack([column, row], -1) + 0.5
     below, above, _ = slits.mouth.sides(place.to(torch.float32))
     depth = below.clamp_min(0) / (below + above).clamp_min(1e-3).clamp_min(_SHADOW_REACH)
-    soft = torch.where(parts == Part.TEETH, 0.55, _UNDER_LIP)
+    soft = torch.where(_are_teeth(parts), 0.55, _UNDER_LIP)
     return soft + (1 - soft) * smoothstep(depth, 0.0, 0.9)
 
 
-def _between_teeth(place: Float[Tensor, "P 3"]) -> Float[Tensor, " P"]:
-    """Less light between two teeth, by where on the average head's row of teeth a point lies (mm)."""
+def _are_teeth(parts: Int[Tensor, " P"]) -> Bool[Tensor, " P"]:
+    return (parts == Part.UPPER_TEETH) | (parts == Part.LOWER_TEETH)
+
+
+def _along_the_teeth(place: Float[Tensor, "P 3"]) -> Float[Tensor, " P"]:
+    """Less light between two teeth and towards the molars, by where on the average head's row a point lies (mm)."""
     # Along the row, which bends backwards: the x coordinate stretched by the bend.
     along = place[:, 0].abs()
     along = torch.where(along > 18, 18 + (along - 18) * 1.35, along)
     gap = (along[:, None] - along.new_tensor(_TOOTH_EDGES)).abs().amin(1)
-    return 1 - _GAP * torch.exp(-((gap / _GAP_MM) ** 2))
+    between = 1 - _GAP * torch.exp(-((gap / _GAP_MM) ** 2))
+    return between * torch.exp(-(along - _FRONT_MM).clamp_min(0) / _FALLOFF_MM)

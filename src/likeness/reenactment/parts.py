@@ -32,12 +32,14 @@ class Part(IntEnum):
     LOWER_LIP = 2
     EYE = 3
     CAVITY = 4
-    TEETH = 5
-    TONGUE = 6
+    UPPER_TEETH = 5
+    LOWER_TEETH = 6
+    TONGUE = 7
 
 
 OUTSIDE = (Part.SKIN, Part.UPPER_LIP, Part.LOWER_LIP)
-INSIDE_MOUTH = (Part.CAVITY, Part.TEETH, Part.TONGUE)
+TEETH = (Part.UPPER_TEETH, Part.LOWER_TEETH)
+INSIDE_MOUTH = (Part.CAVITY, *TEETH, Part.TONGUE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,8 @@ def _triangle_parts(head: Head) -> Int[Tensor, " T"]:
         paint(Part.UPPER_LIP, regions["lip_upper"])
         paint(Part.LOWER_LIP, regions["lip_lower"])
         paint(Part.CAVITY, regions["inner_mouth"] & ~regions["skin"] & ~regions["lips"])
-        paint(Part.TEETH, regions["teeth"])
+        paint(Part.UPPER_TEETH, regions["teeth_upper"])
+        paint(Part.LOWER_TEETH, regions["teeth_lower"])
         paint(Part.TONGUE, regions["tongue"])
     paint(Part.EYE, eyeballs(head))
     return parts

@@ -102,7 +102,7 @@ def write_frame(
 
 def write_picture(path: Path, pixels: UInt8[np.ndarray, "H W C"], image_format: ImageFormat) -> None:
     """Write an 8-bit picture. Raises OutputError."""
-    buffer, options = io.BytesIO(), {"compress_level": 3}
+    buffer, options = io.BytesIO(), {"compress_level": 1}
     if image_format != "png":
         options = {"quality": _QUALITY}
     Image.fromarray(pixels).save(buffer, {"jpg": "JPEG"}.get(image_format, image_format.upper()), **options)

@@ -24,7 +24,7 @@ from likeness.reenactment.colours import hidden_colours
 from likeness.reenactment.parts import HeadParts, Part, head_parts, smoothstep
 from likeness.reenactment.registration import landmark_shifts
 from likeness.reenactment.sight import Pixels, Sight, Window, see
-from likeness.reenactment.slits import Slits, keep_lashes
+from likeness.reenactment.slits import Slits, close_lids
 from likeness.render import rasterize
 
 # How far about the face the window reaches, in heights of the face: left, top, right, bottom (a jaw drops).
@@ -41,6 +41,8 @@ _RESTING, _LEAVING = 0.3, 1.2
 # Lids closer than this share of their distance in the photo show lashes, no eyeball.
 _LIDS_SHUT = (0.10, 0.30)
 _LASHES = 0.25
+# How much of a lid that is drawn out of nothing is the skin from below the eye, and how much darker it lies.
+_LID_SMOOTHING, _LID_SHADE = 0.8, 0.93
 _DOWN = torch.tensor([0.0, -1.0, 0.0])
 # Wide eyes need more than the head's own blink to be shut, but not without end.
 _STRONGEST_BLINK = 1.6
@@ -94,6 +96,7 @@ class Portrait:
         self._centres = self.window.centres()
         self._fade = self.window.edge_fade(pixels.shape[:2], _FADE * max(self.window.size))
         self._apertures = self._aperture(face.vertices)
+        self._lid_colours = [self._skin_at(eye.skin_below) for eye in self._slits.eyes]
 
     def draw(self, worn: Face) -> PortraitFrame:
         """The photo with what another Face of the same head and camera wears."""
@@ -175,9 +178,9 @@ class Portrait:
         values = torch.cat([self._source.carrier(), self.parts.loose[:, None].to(torch.float32)], 1)
         at = target.interpolate(values, self.triangles)
         places = self._source.placed(at[..., :3])
-        lidded = keep_lashes(self._slits, Slits.of(self.face.head, target.vertices_px), self._centres, places[..., :2])
+        lids = close_lids(self._slits, Slits.of(self.face.head, target.vertices_px), self._centres, places[..., :2])
         skin = target.parts == Part.SKIN
-        places = torch.cat([torch.where(skin[..., None], lidded, places[..., :2]), places[..., 2:]], -1)
+        places = torch.cat([torch.where(skin[..., None], lids.places, places[..., :2]), places[..., 2:]], -1)
         motion = places[..., :2] - self._centres
         shown = self._source.shows(places, target.parts, self._slits) * target.covered
         scale = self.window.scale
@@ -192,7 +195,8 @@ class Portrait:
         reach = 1 - smoothstep(distance, 0.0, _DRAGGED * max(self.window.size))
         dragged = torch.where(target.covered[..., None], field, field * reach[..., None]) * self._fade[..., None]
         loose = ~target.covered | (at[..., 3] > 0.5)
-        return _Moved(torch.where(direct[..., None], motion, dragged), direct | loose)
+        smooth = torch.stack([amount * (skin & direct) for amount in lids.smooth])
+        return _Moved(torch.where(direct[..., None], motion, dragged), direct | loose, smooth)
 
     # ------------------------------------------------------------------ colours
 
@@ -200,6 +204,10 @@ class Portrait:
         """The window at the photo's resolution."""
         hidden = self._hidden.at(target, Slits.of(worn.head, target.vertices_px), self.triangles)
         share = _softened(moved.photographed.float(), self.window.scale)
+        for amount, skin in zip(moved.smooth, self._lid_colours, strict=True):
+            amount = _LID_SMOOTHING * _softened(amount, self.window.scale)
+            hidden = torch.where(amount > 0, skin[:, None, None], hidden)
+            share = torch.minimum(share, 1 - amount)
         motion = moved.motion.permute(2, 0, 1)
         shut = self._shut(worn, target)
         if self.window.scale < 1:
@@ -260,6 +268,12 @@ class Portrait:
         upper, lower = self._lids(vertices)
         return (upper[:, 0] + lower[:, 0]) / 2
 
+    def _skin_at(self, place: Float[Tensor, "2"]) -> Float[Tensor, "3"]:
+        """The mean colour of a few pixels of the photo."""
+        steps = torch.linspace(-2, 2, 5) * self.window.scale
+        around = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1)
+        return self._photo.at(place + around).mean((1, 2)) * _LID_SHADE
+
     def _at_photo_size(self, values: Float[Tensor, "C h w"]) -> Float[Tensor, "C H W"]:
         size = (self.window.height, self.window.width)
         if self.window.scale > 1:
@@ -274,10 +288,12 @@ class Portrait:
 
 @dataclass(frozen=True, eq=False)
 class _Moved:
-    """``motion`` to the place in the window whose colour a pixel takes; ``photographed`` whether the photo has it."""
+    """``motion`` to the place in the window whose colour a pixel takes; ``photographed`` whether the photo has it;
+    ``smooth`` how far it is plain skin of the right and the left lid."""
 
     motion: Float[Tensor, "h w 2"]
     photographed: Bool[Tensor, "h w"]
+    smooth: Float[Tensor, "2 h w"]
 
 
 def _soft_edged(values: Float[Tensor, "h w"], width: float) -> Float[Tensor, "h w"]:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from likeness.heads.protocol import Head
-from likeness.reenactment.parts import INSIDE_MOUTH, Part
+from likeness.reenactment.parts import INSIDE_MOUTH, Part, smoothstep
 
 # Upper and lower line of each slit, from corner to corner.
 _LINES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
@@ -34,10 +34,15 @@ _LINES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
 }
 # The dark line where lips touch belongs to neither, in parts of the slit's width.
 _TOUCHING = 0.006
-# Between lips that part less than twice this, one sees shadow, not teeth; less than twice that, no tongue.
-_TEETH_SHOW, _TONGUE_SHOWS = 0.045, 0.12
+# So far apart (in widths of the mouth) are lips between which one sees each of these, and not shadow or the other row
+# of teeth, whose place in the photo no landmark tells.
+_SHOWS = {Part.UPPER_TEETH: 0.09, Part.LOWER_TEETH: 0.4, Part.TONGUE: 0.3, Part.CAVITY: 0.3}
 # How far above the upper lid's edge its lashes reach, in widths of the eye.
 _LASHES_REACH = 0.16
+# A lid drawn out so many times its height has lost its own colour; it begins above the lashes and ends at the crease.
+_STRETCHED, _ABOVE_LASHES, _LID_HEIGHT = (1.5, 3.0), (0.06, 0.14), (0.10, 0.24)
+# Where the skin below an eye is looked at, in widths of the eye below its lower lid.
+_BELOW_EYE = 0.30
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +60,13 @@ class Slit:
         along = upper[-1] - upper[0]
         slit = cls(upper[0], along / (along @ along).clamp_min(1e-6), upper, lower)
         return cls(slit.corner, slit.axis, slit.place(upper), slit.place(lower))
+
+    @property
+    def skin_below(self) -> Float[Tensor, "2"]:
+        """A place in the picture on the smooth skin under an eye."""
+        lower = self.lower[len(self.lower) // 2]
+        along, across = self.axis, torch.stack([-self.axis[1], self.axis[0]])
+        return self.corner + (lower[0] * along + (lower[1] + _BELOW_EYE) * across) / (self.axis @ self.axis)
 
     def near(self, points: Float[Tensor, "*N 2"]) -> Bool[Tensor, "*N"]:
         """Points no farther from the slit's middle than it is wide (or as the lips stand apart)."""
@@ -121,20 +133,27 @@ class Slits:
         allowed &= ~((parts == Part.LOWER_LIP) & between & (above > -_TOUCHING))
         within = between & (torch.minimum(below, above) > _TOUCHING)
         for part in INSIDE_MOUTH:
-            shows = _TEETH_SHOW if part == Part.TEETH else _TONGUE_SHOWS
-            allowed |= (parts == part) & within & (below + above > 2 * shows)
+            allowed |= (parts == part) & within & (below + above > _SHOWS[part])
         return allowed
 
 
-def keep_lashes(
-    source: Slits, target: Slits, points: Float[Tensor, "*N 2"], places: Float[Tensor, "*N 2"]
-) -> Float[Tensor, "*N 2"]:
-    """Places in the source's picture whose colours ``points`` of the target's take, mended where an upper lid closes.
+@dataclass(frozen=True, eq=False)
+class Lids:
+    """Where a picture's skin takes its colour from once lids are seen to: ``places`` in the source's picture, and by
+    eye ``smooth``, how far a pixel lies on a lid that is drawn out of so little that its own colour says nothing."""
 
-    A lid that closes is drawn out to several times its height, and its lashes with it. Here they keep their distance
-    to its edge, and the smooth skin above them is drawn out instead.
+    places: Float[Tensor, "*N 2"]
+    smooth: tuple[Float[Tensor, "*N"], Float[Tensor, "*N"]]
+
+
+def close_lids(source: Slits, target: Slits, points: Float[Tensor, "*N 2"], places: Float[Tensor, "*N 2"]) -> Lids:
+    """For ``points`` of the target's picture whose surface lies at ``places`` of the source's.
+
+    An upper lid that closes is drawn out to several times its height, and its lashes with it. Here they keep their
+    distance to its edge, and the skin above them is drawn out instead; where there is next to nothing of that, in
+    deep-set eyes, what is drawn out is the brow's shadow.
     """
-    places = places.clone()
+    places, smooth = places.clone(), []
     for old, new in zip(source.eyes, target.eyes, strict=True):
         near = new.near(points)
         below, _, between = new.sides(points[near])
@@ -142,7 +161,12 @@ def keep_lashes(
         drawn_out = between & (distance > 0) & (distance < 3 * _LASHES_REACH) & (distance > before) & (before > 0)
         lift = (distance - before) * torch.exp(-((distance / _LASHES_REACH) ** 2)) * drawn_out
         places[near] += lift[:, None] * old.up
-    return places
+        stretch = smoothstep(distance / before.clamp_min(1e-3), *_STRETCHED)
+        lid = smoothstep(distance, *_ABOVE_LASHES) * (1 - smoothstep(before, *_LID_HEIGHT))
+        amount = torch.zeros_like(points[..., 0])
+        amount[near] = stretch * lid * drawn_out
+        smooth.append(amount)
+    return Lids(places, (smooth[0], smooth[1]))
 
 
 def _height(line: Float[Tensor, "N 2"], x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:

@@ -117,9 +117,12 @@ def take_step(training, data, stage):
     return found, total
 
 
-def check_gradients(network, names, norms, tolerance=0.02):
+def check_gradients(network, names, norms):
     parameters = dict(network.named_parameters())
     for name, norm in zip(names, norms.tolist(), strict=True):
+        # The decoder's last bias gets the sum over all texels, which nearly cancel: a dozen at the rim of what is seen,
+        # decided by rounding, are a few percent of it.
+        tolerance = 0.04 if name == "conv_blocks.21.bias" else 0.002
         assert float(parameters[name].grad.norm()) == pytest.approx(norm, rel=tolerance), name
 
 
@@ -155,8 +158,8 @@ def test_a_step_of_the_detail_stage(vgg):
     found, total = take_step(training, data, "detail")
     for name in found:
         # Differences of shading between texels a third of a millimetre apart feel the rounding of their positions.
-        relative(found[name], data[f"loss_{name}"], 1e-2 if name.startswith("photo") or name == "z_diff" else 1e-3)
-    relative(total, data["loss_all_loss"], 1e-2)
+        relative(found[name], data[f"loss_{name}"], 1e-2 if name == "z_diff" else 1e-3)
+    relative(total, data["loss_all_loss"], 1e-3)
     networks = training.model.networks
     check_gradients(networks.decoder, recorded_names("detail"), data["grad_norms"])
     check_gradients(networks.detail, recorded_names("detail", "grad_E_detail_names"), data["grad_E_detail_norms"])
