@@ -2,10 +2,10 @@
 
     python tools/calibrate_confidence.py [PHOTOS ...] [--people 100] [--seed 1]
 
-Renders of known people at yaws up to 88°, and PHOTOS (files or folders), are spoilt by `degradations`. A result counts as
-right when the fitted head's 68 landmarks lie within 5 % of the face box's side of the true ones (for photos: of those of
-the unspoilt photo). Prints the two rules of `likeness.methods.open.confidence`, and how well they do on degradations and
-on people that were left out of the fit. Needs the bake extra.
+Renders of known people at yaws up to 88°, and PHOTOS (files or folders), are spoilt by `degradations`. A result counts
+as right when the fitted head's 68 landmarks lie within 5 % of the face box's side of the true ones (of a photo: of what
+was found in it unspoilt). Prints the two rules of `likeness.methods.open.confidence`, and how well they do on
+degradations and on people that were left out of the fit. Needs the bake extra.
 """
 
 from __future__ import annotations
