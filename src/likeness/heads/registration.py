@@ -46,6 +46,8 @@ _AGREE, _AGREE_EARS, _SAME = 0.7, 0.85, 0.3
 # A vertex has a counterpart when the two surfaces end up so near there, mm.
 _COVERED_MM = 2.5
 _MAX_PULLS = 5000
+# Movements that part lips and lids, and by how much more than its neighbours a vertex must not move in them, mm.
+_PROBES, _TORN_MM, _N_MENDING = ("jawOpen", "eyeBlinkLeft", "eyeBlinkRight"), 5.0, 3
 # Separate parts (eyeballs, teeth, tongue) hang on their nearest skin by so many links.
 _N_LINKS, _LINK = 3, 0.3
 
@@ -317,8 +319,35 @@ def _read_off(template: Template, target: Target, bent: Float[np.ndarray, "N 3"]
     corners, weights = template.triangles[to_open.points.triangle], to_open.points.barycentric
     beyond = ((weights < 1e-6) | open_border[corners]).all(1) & (to_open.distance > 0.5)
     head_covered = (to_open.distance < _COVERED_MM) & (to_open.agreement > _SAME) & ~beyond
+    head_covered &= ~_torn(template, target, to_open.points)
     base = to_head.points.of(target.vertices, target.triangles)
     return Registration(bent, base, to_head.points, open_covered, to_open.points, head_covered)
+
+
+def _torn(template: Template, target: Target, points: MeshPoints) -> Bool[np.ndarray, " V"]:
+    """Vertices that would part from all their neighbours when mouth or eyes move: they were given to the other lip or
+    lid, which lies so near at rest.
+    """
+    names = template.head.expression_names
+    probes = torch.eye(len(names))[[names.index(name) for name in _PROBES]]
+    with torch.no_grad():
+        moved = template.head.vertices(torch.zeros(len(probes), template.head.n_identity), probes).double().numpy()
+    field = (
+        points.of(moved - template.vertices, template.triangles).transpose(1, 0, 2).reshape(len(target.vertices), -1)
+    )
+    on_eye = template.eyeball[template.triangles[points.triangle][:, 0]]
+    edges = unique_edges(torch.from_numpy(target.triangles))[0].numpy()
+    # Where eyes and lids are one surface, lids do part from the eyes.
+    edges = edges[on_eye[edges[:, 0]] == on_eye[edges[:, 1]]]
+    both = np.concatenate([edges, edges[:, ::-1]])
+    torn = np.zeros(len(field), bool)
+    for _ in range(_N_MENDING):
+        sound = both[~torn[both[:, 1]]]
+        graph = sparse.csr_array((np.ones(len(sound)), sound.T), shape=(len(field),) * 2)
+        count = np.asarray(graph.sum(1)).ravel()
+        apart = np.abs(field - (graph @ field) / np.maximum(count, 1)[:, None]).max(1)
+        torn = (apart > _TORN_MM) & (count > 1)
+    return torn
 
 
 def _nearest_by_parts(template: Template, target: Target, bent: np.ndarray, *, onto_target: bool) -> Nearest:
