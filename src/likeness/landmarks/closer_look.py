@@ -68,8 +68,8 @@ def confirm_faces(
 def _is_steadier(image: np.ndarray, upright: Detections, turned: Detections, device: Device) -> bool:
     """Whether the mesh does not change its mind much more in the first view: the wrong way round, a face is guesswork.
 
-    Of 114 faces painted with a medical mask and 126 turned by 45° to 180°, none is taken the wrong way round; of 28 both
-    masked and upside down, half are.
+    Of 114 faces painted with a medical mask and 126 turned by 45° to 180°, none is taken the wrong way round; of 28
+    that are masked and upside down, half are.
     """
     doubts = []
     for seen in (upright, turned):
