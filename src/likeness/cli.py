@@ -57,7 +57,10 @@ _COMPAT = click.option(
 @click.option("--same-person", is_flag=True, help="All photos show one person: solve one identity from them together.")
 @_DEVICE
 @click.option(
-    "--quality", type=click.Choice(["fast", "balanced"]), default=None, help="open: landmarks only, or texture."
+    "--quality",
+    type=click.Choice(["fast", "balanced", "best"]),
+    default=None,
+    help="open: landmarks only, with texture and wrinkles (default), or the same in maps of 2048².",
 )
 @_COMPAT
 @click.option("--rig", is_flag=True, help="facescape: displacement maps of 20 key expressions from a neutral photo.")

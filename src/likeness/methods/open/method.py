@@ -7,9 +7,11 @@ from dataclasses import replace
 from functools import cache
 from typing import Literal
 
+import numpy as np
 import torch
 
-from likeness.appearance.read import read_appearance
+from likeness.appearance import Appearance, read_appearance
+from likeness.appearance.rerender import rerender_error
 from likeness.detail import detail_from_photo
 from likeness.errors import InputError
 from likeness.face import Face
@@ -24,15 +26,19 @@ from likeness.methods.open.following import with_details
 from likeness.methods.protocol import Photo
 from likeness.texture import paint_albedo
 
-Quality = Literal["fast", "balanced"]
-QUALITIES: tuple[Quality, ...] = ("fast", "balanced")
+Quality = Literal["fast", "balanced", "best"]
+QUALITIES: tuple[Quality, ...] = ("fast", "balanced", "best")
+
+# Side of the albedo and displacement maps, texels.
+_MAP_SIZE = {"balanced": 1024, "best": 2048}
 
 
 class OpenMethod:
     """Faces on the open head, with no file that must be asked for.
 
-    ``quality`` "fast" stops at the landmarks; "balanced" adds light, texture and wrinkles. The fit itself is small
-    and runs on the CPU whatever the device; ``device`` runs the second look that confidence asks for.
+    ``quality`` "fast" stops at the landmarks; "balanced" adds light, texture and wrinkles in maps of 1024²; "best"
+    makes the maps 2048², which a large photo fills. The fit itself is small and runs on the CPU whatever the device;
+    ``device`` runs the second look that confidence asks for.
     """
 
     name = "open"
@@ -63,15 +69,26 @@ class OpenMethod:
         ]
         if self._quality == "fast":
             return faces
-        pixels = [photo.pixels for photo in photos]
+        return self._with_maps(faces, [photo.pixels for photo in photos], _MAP_SIZE[self._quality])
+
+    def _with_maps(self, faces: list[Face], pixels: list[np.ndarray], size: int) -> list[Face]:
+        """One person's Faces with light, albedo and displacement, and how near they come to the photos."""
         appearances = [read_appearance(*each) for each in zip(faces, pixels, strict=True)]
-        albedo, lights = paint_albedo(appearances, pixels)
+        albedo, lights = paint_albedo(appearances, pixels, size=size)
         faces = [replace(face, albedo=albedo, light=light) for face, light in zip(faces, lights, strict=True)]
         details = [
-            detail_from_photo(face, photo, skin_mask=seen.mask)
+            detail_from_photo(face, photo, size=size, skin_mask=seen.mask)
             for face, photo, seen in zip(faces, pixels, appearances, strict=True)
         ]
-        return with_details(faces, details)
+        return [
+            replace(face, residuals={**face.residuals, "rerender_srgb": self._rerender(face, photo, seen)})
+            for face, photo, seen in zip(with_details(faces, details), pixels, appearances, strict=True)
+        ]
+
+    @staticmethod
+    def _rerender(face: Face, pixels: np.ndarray, seen: Appearance) -> float:
+        """Mean absolute error of the re-rendered face, sRGB in [0, 1]."""
+        return rerender_error(face, pixels, vertex_basis=seen.view.vertex_basis).mean_absolute
 
     def _face(self, fit: LandmarkFit, index: int, photo: Photo, landmarks: Landmarks) -> Face:
         residual_mm = float(fit.residual_mm[index])
