@@ -68,21 +68,19 @@ def learn_wrinkles(
 ) -> WrinkleModel:
     """Split the relief of a photo with these expression weights into what rests and what moves."""
     size = len(displacement)
-    chart, zones = head_chart(head, size), wrinkle_zones(head, size)
-    relief, seen = displacement[chart.rows, chart.columns], visibility[chart.rows, chart.columns]
-    aligned = [_aligned(relief, zone, chart.mm_per_texel) for zone in zones]
+    mm, zones = head_chart(head, size).mm_per_texel, wrinkle_zones(head, size)
+    aligned = [_aligned(zone.of(displacement), zone, mm) for zone in zones]
     activation = torch.tensor([activation_of(zone, weights) for zone in zones])
     share = _AT_REST + (1 - _AT_REST) * activation.clamp(0, 1)
-    ratios, trusts = _wrinkledness(zones, aligned, seen, share)
-    strength = _strengths(ratios, trusts)
-    cover = _cover(zones).clamp_min(1.0)
-    lines = torch.zeros_like(relief)
+    strength = _strengths(*_wrinkledness(zones, aligned, visibility, share))
+    cover = _cover(zones, size).clamp_min(1.0)
+    lines = torch.zeros_like(displacement)
     for zone, line, part in zip(zones, aligned, share, strict=True):
-        lines += line * zone.mask / cover * (1 - _AT_REST) / part
-    moving = torch.zeros_like(relief)
-    for own, active in zip(_shared_out(lines, zones), activation.clamp(0, 1), strict=True):
-        moving += own * active
-    return WrinkleModel(displacement - chart.whole(moving), chart.whole(lines)[None], activation, strength)
+        lines += zone.whole(line * zone.mask / zone.of(cover) * (1 - _AT_REST) / part, size)
+    rest = displacement.clone()
+    for zone, own, active in zip(zones, _shared_out(lines, zones), activation.clamp(0, 1), strict=True):
+        rest[zone.rows, zone.columns] -= own * active
+    return WrinkleModel(rest, lines[None], activation, strength)
 
 
 def learn_wrinkles_together(
@@ -94,15 +92,15 @@ def learn_wrinkles_together(
     """The same out of several photos of one person, in each of which the zones are squeezed differently: their maps
     are solved for (`solve_detail_maps`), drawn to what each photo by itself would say."""
     size = len(displacements[0])
-    zones, chart = wrinkle_zones(head, size), head_chart(head, size)
+    zones = wrinkle_zones(head, size)
     alone = [learn_wrinkles(head, *each) for each in zip(displacements, visibilities, weights, strict=True)]
     trust = torch.stack([seen.mean() for seen in visibilities])
     trust = trust / trust.sum().clamp_min(1e-6)
     half = [_halved(torch.stack(list(maps))) for maps in (displacements, visibilities)]
     lines = sum(share * model.lines[0] for share, model in zip(trust, alone, strict=True))
-    prior = torch.stack(_shared_out(torch.as_tensor(lines)[chart.rows, chart.columns], zones))
-    prior = _halved(torch.stack([chart.whole(own) for own in prior]))
-    region = _halved(torch.stack([chart.whole(zone.mask) for zone in zones]))
+    shared = zip(zones, _shared_out(torch.as_tensor(lines), zones), strict=True)
+    prior = _halved(torch.stack([zone.whole(own, size) for zone, own in shared]))
+    region = _halved(torch.stack([zone.whole(zone.mask, size) for zone in zones]))
     # Numbered, so that sorting by name leaves the zones' order.
     active = [
         {f"{number:02d}": value for number, value in enumerate(model.activation.clamp(0, 1).tolist())}
@@ -125,24 +123,24 @@ def learn_wrinkles_together(
 def wrinkle_maps(head: Head, model: WrinkleModel) -> list[DetailMap]:
     """The model as maps to blend: the static one first."""
     size = len(model.rest)
-    chart, zones = head_chart(head, size), wrinkle_zones(head, size)
+    mm, zones = head_chart(head, size).mm_per_texel, wrinkle_zones(head, size)
     if len(model.lines) == 1:
-        owned = _shared_out(model.lines[0, chart.rows, chart.columns], zones)
+        owned = _shared_out(model.lines[0], zones)
     else:
-        owned = [_enlarged(own, size)[chart.rows, chart.columns] for own in model.lines]
+        owned = [zone.of(_enlarged(own, size)) for zone, own in zip(zones, model.lines, strict=True)]
     static, maps = model.rest.clone(), []
     for zone, own, active, strength in zip(
         zones, owned, model.activation.tolist(), model.strength.tolist(), strict=True
     ):
-        drawn = strength * zone.lines * (1 - _presence(own, zone, chart.mm_per_texel))
+        drawn = strength * zone.lines * (1 - _presence(own, zone, mm))
         if active >= _NEARLY_RESTING:
-            maps.append(_map(f"{zone.name}_own", chart.whole(own), 0.0, zone.weights))
+            maps.append(_map(f"{zone.name}_own", zone.whole(own, size), 0.0, zone.weights))
         else:
             # Hardly active: what the photo has of it is taken to rest, and one map does.
-            static += chart.whole(own) * max(active, 0.0)
+            static[zone.rows, zone.columns] += own * max(active, 0.0)
             drawn = drawn + own
         drawn = _DEEPEST_MM * torch.tanh(drawn / _DEEPEST_MM)
-        maps.append(_map(zone.name, chart.whole(drawn), -max(active, 0.0), zone.weights))
+        maps.append(_map(zone.name, zone.whole(drawn, size), -max(active, 0.0), zone.weights))
     return [_map("static", static, 1.0, {}), *(entry for entry in maps if entry.displacement.any())]
 
 
@@ -164,14 +162,17 @@ def _map(name: str, displacement: Tensor, bias: float, weights: dict[str, float]
     return DetailMap(name, displacement.numpy(), bias, weights)
 
 
-def _cover(zones: tuple[WrinkleZone, ...]) -> Float[Tensor, "H W"]:
-    return torch.stack([zone.mask for zone in zones]).sum(0)
+def _cover(zones: tuple[WrinkleZone, ...], size: int) -> Float[Tensor, "size size"]:
+    total = torch.zeros(size, size)
+    for zone in zones:
+        total[zone.rows, zone.columns] += zone.mask
+    return total
 
 
-def _shared_out(lines: Float[Tensor, "H W"], zones: tuple[WrinkleZone, ...]) -> list[Float[Tensor, "H W"]]:
-    """Where zones meet, a line belongs to each in part; the parts add up to it."""
-    cover = _cover(zones).clamp_min(1e-6)
-    return [lines * (zone.mask / cover) for zone in zones]
+def _shared_out(lines: Float[Tensor, "S S"], zones: tuple[WrinkleZone, ...]) -> list[Float[Tensor, "_ _"]]:
+    """Each zone's part of the lines: where zones meet, a line belongs to each in part; the parts add up to it."""
+    cover = _cover(zones, len(lines)).clamp_min(1e-6)
+    return [zone.of(lines) * (zone.mask / zone.of(cover)) for zone in zones]
 
 
 def _halved(maps: Float[Tensor, "N S S"]) -> Float[Tensor, "N h h"]:
@@ -196,7 +197,7 @@ def _wrinkledness(
     squares); and how well the zone was seen."""
     ratios, trusts = [], []
     for zone, lines, part in zip(zones, aligned, share.tolist(), strict=True):
-        weight = zone.mask * seen
+        weight = zone.mask * zone.of(seen)
         own = ((lines.square() - _CHANCE_MM**2) * weight).sum().clamp_min(0).sqrt()
         expected = (((part * zone.lines).square() + _CHANCE_MM**2) * weight).sum().sqrt()
         ratios.append(own / expected.clamp_min(1e-6))

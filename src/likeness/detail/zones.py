@@ -199,7 +199,7 @@ def signed_distance(
     return signed, along / before
 
 
-def rounded(curve: Float[Tensor, "K 3"], times: int = 3) -> Float[Tensor, "L 3"]:
+def rounded(curve: Float[Tensor, "K 3"], times: int = 2) -> Float[Tensor, "L 3"]:
     """A polyline with its corners cut, its ends where they were (Chaikin 1974)."""
     for _ in range(times):
         near, far = 0.75 * curve[:-1] + 0.25 * curve[1:], 0.25 * curve[:-1] + 0.75 * curve[1:]

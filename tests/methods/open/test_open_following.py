@@ -38,11 +38,9 @@ def zones(smooth):
 
 
 def forehead(face, displacement):
-    chart = face_chart(face, SIZE)
-    zones = wrinkle_zones(face.head, SIZE)
-    mask = sum(zone.mask for zone in zones if zone.name.startswith("forehead"))
-    window = displacement[chart.rows, chart.columns]
-    return float((window.square() * mask).sum().div(mask.sum()).sqrt())
+    zones = [zone for zone in wrinkle_zones(face.head, SIZE) if zone.name.startswith("forehead")]
+    square = sum((zone.of(displacement).square() * zone.mask).sum() for zone in zones)
+    return float((square / sum(zone.mask.sum() for zone in zones)).sqrt())
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +65,9 @@ def test_forehead_lines_go_with_the_brows(frowner):
 
 
 def test_other_wrinkles_do_not_heed_the_brows(frowner, smooth, zones):
-    chart = face_chart(smooth, SIZE)
-    fold = zones["nasolabial_left"].mask > 0.5
+    fold = zones["nasolabial_left"]
     moved = follow_expression(wearing(frowner, **RAISED)).displacement - follow_expression(frowner).displacement
-    assert moved[chart.rows, chart.columns][fold].abs().max() < 0.02
+    assert fold.of(moved)[fold.mask > 0.5].abs().max() < 0.02
 
 
 def test_the_wrinkled_grow_deeper_lines_than_the_smooth(smooth):
@@ -147,7 +144,8 @@ def test_several_photos_tell_rest_from_motion(smooth, zones):
     """The same person calm and with raised brows: lines that only the second shows belong to the brows."""
     chart = face_chart(smooth, SIZE)
     calm, raised = smooth, wearing(smooth, **RAISED)
-    forehead_only = chart.whole(sum(zones[f"forehead{part}"].mask for part in ("", "_left", "_right")).clamp(0, 1))
+    parts = [zones[f"forehead{part}"] for part in ("", "_left", "_right")]
+    forehead_only = sum(zone.whole(zone.mask, SIZE) for zone in parts).clamp(0, 1)
     relief = wrinkles(smooth)
     everywhere = chart.whole(chart.skin)
     details = [Detail(relief * (1 - forehead_only), everywhere), Detail(relief, everywhere)]
