@@ -397,6 +397,12 @@ def test_a_rig_carries_flames_expressions_jaw_and_wrinkles(face, installed):
     # FLAME's joints move a little with the expression; with all joints at rest nothing else differs.
     still = dataclasses.replace(face, joints=torch.zeros_like(face.joints))
     np.testing.assert_allclose(posed.vertices, still.vertices.numpy(), atol=1e-3)
+    spoken = face.rig()
+    assert {"jawOpen", "eyeBlinkLeft", "tongueOut"} <= set(spoken.blendshape_names)
+    assert [detail.name for detail in spoken.details] == [detail.name for detail in rig.details]
+    for detail in spoken.details:
+        assert set(detail.weights) <= set(spoken.blendshape_names)
+        assert detail.strength({}) == (1.0 if detail.name == "neutral" else 0.0)
 
 
 # ------------------------------------------------------------------ files
