@@ -39,8 +39,8 @@ _FADED, _FADED_FOLD = (0.8, 0.35), (0.9, 0.1)
 class WrinkleZone:
     """A zone: ``rows`` and ``columns`` are its place in the whole map, everything else lies in it.
 
-    ``mask`` in [0, 1], ``lines`` (mm) its wrinkles when it is fully squeezed, ``direction`` (x, y) unit, along the lines;
-    ``weights`` by which blendshapes squeeze it, 1 in sum being fully.
+    ``mask`` in [0, 1], ``lines`` (mm) its wrinkles when it is fully squeezed, ``direction`` (x, y) unit, along the
+    lines; ``weights`` by which blendshapes squeeze it, 1 in sum being fully.
     """
 
     name: str

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from likeness.detail.chart import TexelSurface, face_chart, texel_surface
+from likeness.detail.chart import TexelSurface, face_chart, lengths, texel_surface
 from likeness.detail.cleaning import keep_lines
 from likeness.detail.evidence import Evidence, gather_evidence
 from likeness.detail.solver import Shading, solve_relief
@@ -77,6 +77,6 @@ def _shading(evidence: Evidence, surface: TexelSurface) -> Shading:
         weight=evidence.weight,
         slope_x=evidence.slope_x,
         slope_y=evidence.slope_y,
-        step_x=surface.along_x.norm(dim=0),
-        step_y=surface.along_y.norm(dim=0),
+        step_x=lengths(surface.along_x),
+        step_y=lengths(surface.along_y),
     )
