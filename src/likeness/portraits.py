@@ -121,6 +121,7 @@ def overview(pixels: UInt8[np.ndarray, "H W 3"], face: Face) -> UInt8[np.ndarray
         layer = relit_layer(face, face.camera.apply(crop), (_PANEL, _PANEL))
         panels.insert(4, ("re-render", to_uint8(over(layer, _to_tensor(photo)))))
     if face.albedo is not None:
+        panels.insert(5, ("texture", _texture_panel(face)))
         panels.insert(6, ("colour", render_face(face, size=_PANEL, yaw=25, material="albedo")))
         panels.insert(7, ("colour", render_face(face, size=_PANEL, yaw=-50, material="albedo")))
     if face.displacement is not None and bool(face.displacement.any()):
@@ -201,6 +202,12 @@ def _depth_panel(crop: Similarity, face: Face) -> np.ndarray:
     vertices_px = camera.project_with_depth(face.vertices[None])
     triangles = face.head.topology.triangles_tensor
     return to_uint8(depth_picture(rasterize(vertices_px, triangles, (_PANEL, _PANEL), perspective=camera.perspective)))
+
+
+def _texture_panel(face: Face) -> np.ndarray:
+    picture = face.albedo_image()
+    assert picture is not None  # the caller looked
+    return np.asarray(Image.fromarray(picture).resize((_PANEL, _PANEL), Image.Resampling.BOX))
 
 
 def _albedo(face: Face, material: Material) -> Albedo:

@@ -128,7 +128,7 @@ def hair_ground(head: Head, size: int) -> Float[Tensor, "size size"]:
     aside = (chart.rest[:, 0].abs() - anatomy.marks[[36, 45], 0].abs().mean()) / anatomy.unit
     lowest = 14.0 - 12.0 * ((aside - 12.0) / 10.0).clamp(0, 1)
     upper = ((above - lowest) / 8.0).clamp(0, 1) * (chart.part == 0)
-    ground = torch.maximum(chart.image(upper[:, None])[0], scalp)
+    ground = torch.maximum(chart.image(upper[:, None])[0], ((scalp - 0.3) / 0.35).clamp(0, 1))
     return ground * (1 - region_map(head, "ears", size))
 
 
