@@ -13,6 +13,7 @@ import likeness.heads
 from likeness.cameras import Pinhole, WeakPerspective
 from likeness.errors import FileFormatError, InputError
 from likeness.face import Face
+from likeness.heads import Embedding
 from likeness.landmarks.base import Landmarks
 from likeness.motion import Motion
 from likeness.rig import DetailMap, Rig
@@ -156,7 +157,8 @@ def test_a_rig_evaluates_to_the_face_it_came_from():
 
 def test_a_saved_rig_comes_back_to_the_bit(tmp_path):
     rig = replace(
-        make_face().rig(blendshapes="native"), details=(DetailMap("brow", np.ones((4, 4), np.float32), 0.1, {"browInnerUp": 0.5}),)
+        make_face().rig(blendshapes="native"),
+        details=(DetailMap("brow", np.ones((4, 4), np.float32), 0.1, {"browInnerUp": 0.5}),),
     )
     rig.save(tmp_path / "rig.safetensors")
     again = Rig.load(tmp_path / "rig.safetensors")
@@ -171,6 +173,10 @@ def test_a_saved_rig_comes_back_to_the_bit(tmp_path):
     assert again.details[0].strength({"browInnerUp": 0.4}) == pytest.approx(0.3)
     with pytest.raises(InputError, match=r"\.glb"):
         rig.save(tmp_path / "rig.fbx")
+    beyond = Embedding(rig.landmarks["ibug68"].corners + 1000, rig.landmarks["ibug68"].barycentric)
+    replace(rig, landmarks={"ibug68": beyond}).save(tmp_path / "beyond.safetensors")
+    with pytest.raises(FileFormatError, match="vertices it does not have"):
+        Rig.load(tmp_path / "beyond.safetensors")
 
 
 @settings(max_examples=20, deadline=None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from likeness.errors import InputError
+from likeness.errors import FileFormatError, InputError
 from likeness.files.tensors import read_tensors, write_tensors
 from likeness.heads.protocol import Embedding
 from likeness.motion import Motion
@@ -75,11 +75,18 @@ def read_rig(path: str | Path) -> Rig:
         joint_parents=tuple(header["joint_parents"]),
         albedo=tensors.get("albedo"),
         details=tuple(details),
-        landmarks={name: _embedding(tensors, name) for name in header.get("landmarks", ())},
+        landmarks={name: _embedding(path, tensors, name) for name in header.get("landmarks", ())},
         **{name: tensors[name] for name in _ARRAYS},
     )
 
 
-def _embedding(tensors: Mapping[str, np.ndarray], convention: str) -> Embedding:
-    parts = (f"landmark/{convention}/{part}" for part in ("corners", "barycentric"))
-    return Embedding(*(torch.from_numpy(tensors[name]) for name in parts))
+def _embedding(path: str | Path, tensors: Mapping[str, np.ndarray], convention: str) -> Embedding:
+    corners, weights = (tensors.get(f"landmark/{convention}/{part}") for part in ("corners", "barycentric"))
+    n_vertices = len(tensors["neutral"])
+    if corners is None or weights is None or corners.shape != weights.shape or corners.shape[1:] != (3,):
+        raise FileFormatError(f"{path}: its landmarks '{convention}' are incomplete; make the rig anew.")
+    if corners.dtype.kind != "i" or not 0 <= corners.min(initial=0) <= corners.max(initial=0) < n_vertices:
+        raise FileFormatError(
+            f"{path}: its landmarks '{convention}' name vertices it does not have; make the rig anew."
+        )
+    return Embedding(torch.from_numpy(corners), torch.from_numpy(weights))
