@@ -201,3 +201,58 @@ def test_damage_in_the_middle_is_told_when_reached(tmp_path, video):
         except ImageError as error:
             assert "cut.mp4" in str(error)
         assert len(seen) < N_FRAMES
+
+
+def write_unevenly(path, times_ms):
+    """A film whose frame k is a gray of 20 k, shown from the given time."""
+    from fractions import Fraction
+
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for k, time in enumerate(times_ms):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 20 * k, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_uneven_films_are_shown_at_an_even_rate(tmp_path):
+    # Ten frames in a second, but the fourth lasts long and three follow fast.
+    write_unevenly(tmp_path / "vfr.mp4", [0, 100, 200, 300, 600, 633, 666, 700, 800, 900])
+    with VideoReader(tmp_path / "vfr.mp4") as video:
+        assert video.fps == pytest.approx(10, rel=0.12)
+        frames = list(video.steady())
+        shown = [round(float(frame.pixels.mean()) / 20) for frame in frames]
+        again = [round(float(frame.pixels.mean()) / 20) for frame in video.steady(first=4)]
+        times = [frame.time for frame in frames]
+    assert shown[:3] == [0, 1, 2] and shown.count(3) == 3 and shown == sorted(shown)
+    assert again == shown[4:]
+    np.testing.assert_allclose(np.diff(times), 1 / video.fps, atol=1e-6)
+
+
+def test_even_films_are_shown_as_they_are(tmp_path):
+    with VideoWriter(tmp_path / "cfr.mp4", fps=25) as out:
+        for k in range(7):
+            out.write(np.full((16, 16, 3), 30 * k, np.uint8))
+    with VideoReader(tmp_path / "cfr.mp4") as video:
+        assert [f.pixels.tobytes() for f in video.steady()] == [f.pixels.tobytes() for f in video]
+        assert len(list(video.steady(first=6))) == 1 and not list(video.steady(first=7))
+
+
+def test_a_camera_that_is_not_there_is_said_to_be(monkeypatch):
+    from likeness.videos import CameraReader
+
+    with pytest.raises(ImageError, match="camera 97"):
+        CameraReader(97)
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    monkeypatch.delenv("LIKENESS_CAMERA", raising=False)
+    with pytest.raises(ImageError, match="LIKENESS_CAMERA"):
+        CameraReader(0)
+    monkeypatch.setattr("platform.system", lambda: "Plan 9")
+    with pytest.raises(ImageError, match="Plan 9"):
+        CameraReader(0)

@@ -85,3 +85,21 @@ def test_detectors_track_too() -> None:
     detector = MediaPipe(device="cpu")
     ids = [[track.id for track in detector.track(two_faces(4 * step))] for step in range(3)]
     assert ids == [[0, 1]] * 3
+
+
+def test_a_tracker_goes_on_from_a_snapshot():
+    picture = np.ascontiguousarray(skimage.data.astronaut()[:280, 90:370])
+    frames = [np.roll(picture, 2 * k, 0) for k in range(4)]
+    first = Tracker(max_faces=1)
+    for frame in frames[:2]:
+        first.update(frame)
+    second = Tracker(max_faces=1)
+    second.restore(first.snapshot())
+    assert second.n_visible == 1
+    for frame in frames[2:]:
+        a, b = first.update(frame)[0], second.update(frame)[0]
+        assert a.id == b.id
+        np.testing.assert_array_equal(a.landmarks.points, b.landmarks.points)
+    empty = Tracker()
+    empty.restore(Tracker().snapshot())
+    assert empty.n_visible == 0

@@ -98,6 +98,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [("finding faces", 10), ("solving", 8), ("drawing", 5)])
 def test_a_stopped_run_goes_on_and_gives_the_same_bytes(video, tracked, tmp_path, monkeypatch, when):
     monkeypatch.setattr(sightings, "CHUNK", 4)
