@@ -87,6 +87,6 @@ def _embedding(path: str | Path, tensors: Mapping[str, np.ndarray], convention: 
         raise FileFormatError(f"{path}: its landmarks '{convention}' are incomplete; make the rig anew.")
     if corners.dtype.kind != "i" or not 0 <= corners.min(initial=0) <= corners.max(initial=0) < n_vertices:
         raise FileFormatError(
-            f"{path}: its landmarks '{convention}' name vertices it does not have; make the rig anew."
+            f"{path}: its landmarks '{convention}' name vertices it does not have; make it anew."
         )
     return Embedding(torch.from_numpy(corners), torch.from_numpy(weights))
