@@ -336,6 +336,39 @@ def _progress_bar():
         yield show
 
 
+@main.command()
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.option("--stage", type=click.Choice(["pretrain", "coarse", "detail"]), required=True)
+@click.option("-o", "--checkpoint", type=click.Path(path_type=Path), default="model.tar", show_default=True)
+@click.option("--start", type=click.Path(path_type=Path), default=None, help="Checkpoint of an earlier stage.")
+@click.option("--steps", type=click.IntRange(1), required=True)
+@click.option("--people", type=click.IntRange(1), default=None, help="People a batch; by stage 64, 8, 6.")
+@click.option("--photos-each", type=click.IntRange(1), default=None, help="Photos of each; by stage 1, 2, 3.")
+@click.option("--identity", type=click.Path(path_type=Path), default=None, help="coarse: resnet50_ft_weight.pkl.")
+@click.option("--vgg", type=click.Path(path_type=Path), default=None, help="detail: torchvision's vgg19-….pth.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_DEVICE
+@_COMPAT
+def train(photos, stage, checkpoint, start, steps, people, photos_each, identity, vgg, seed, device, compat) -> None:
+    """Train a stage of DECA on PHOTOS: a folder a person, NAME.jpg with its 68 landmarks NAME.npy."""
+    from likeness.methods.deca.training.runs import BATCHES, train_stage
+    from likeness.methods.deca.training.trainer import Schedule
+
+    usual = BATCHES[stage]
+    train_stage(
+        photos,
+        stage,
+        checkpoint,
+        Schedule(steps=steps, people=people or usual[0], photos=photos_each or usual[1], seed=seed),
+        start=start,
+        identity=identity,
+        vgg=vgg,
+        compat=compat or "default",
+        device=device,
+        report=lambda line: click.echo(line),
+    )
+
+
 @main.group(invoke_without_command=True)
 @click.option("--method", default=None, help="Only the files of one method.")
 @click.pass_context

@@ -275,3 +275,18 @@ def test_foreign_files_are_refused(tmp_path):
         read_vgg19(tmp_path / "vgg.pth")
     with pytest.raises(InputError, match="steps"):
         Schedule(steps=0, people=1, photos=1)
+
+
+@pytest.mark.slow
+def test_training_from_the_command_line(people, tmp_path, monkeypatch, capsys):
+    """Pretraining begins without any weights; what it leaves is read as DECA's checkpoint."""
+    from likeness.cli import run
+    from likeness.methods.deca.files import read_checkpoint
+
+    store = synthetic_deca.write_deca(tmp_path / "store", with_checkpoint=False)
+    monkeypatch.setenv("LIKENESS_ASSETS", str(store))
+    arguments = ["train", str(people), "--stage", "pretrain", "--people", "2", "--device", "cpu"]
+    assert run([*arguments, "--steps", "1", "-o", str(tmp_path / "model.tar")]) == 0
+    assert read_checkpoint(tmp_path / "model.tar").coarse is not None
+    assert run(["train", str(people), "--stage", "coarse", "--steps", "1"]) == 1
+    assert "--identity" in capsys.readouterr().err

@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from likeness.assets import require_all
+from likeness.assets import find, require, require_all
 from likeness.heads.flame import FlameHead, load_flame
 from likeness.heads.flame_landmarks import FlameEmbeddings
 from likeness.heads.flame_layer import Flame
 from likeness.methods.deca import files
 from likeness.methods.deca.displacement import DisplacementSpace
 from likeness.methods.deca.files import UV_SIZE, DenseTemplate, Networks, TextureSpace
-from likeness.methods.deca.networks import N_EXPRESSION
+from likeness.methods.deca.networks import N_CODE, N_DETAIL, N_EXPRESSION, DetailDecoder, Encoder
 from likeness.render import rasterize_uv
 
 N_SHAPE = 100
@@ -69,11 +69,27 @@ def load_model(device: torch.device | str, textures: Textures | None = None) -> 
     Raises AssetError when files are missing, FileFormatError when one is not what its name says.
     """
     paths = require_all("deca")
-    networks = files.read_checkpoint(paths["deca-weights"])
-    mask, fixed = (
-        files.read_mask(paths["deca-face-mask"]),
-        files.read_fixed_displacement(paths["deca-fixed-displacement"]),
-    )
+    return _assembled(files.read_checkpoint(paths["deca-weights"]), paths, device, textures)
+
+
+def new_model(device: torch.device | str, textures: Textures | None = None) -> DecaModel:
+    """An untrained DECA with the installed files, which need not hold its weights: for training from nothing.
+
+    Raises AssetError and FileFormatError as `load_model`.
+    """
+    needed = ("flame", "flame-landmarks", "flame-chart", "deca-face-mask", "deca-fixed-displacement")
+    optional = ("deca-dense-template", *_TEXTURE_ASSETS.values())
+    paths = {name: require(name) for name in needed}
+    paths |= {name: path for name in optional if (path := find(name)) is not None}
+    networks = Networks(Encoder(N_CODE), Encoder(N_DETAIL), DetailDecoder())
+    return _assembled(networks, paths, device, textures)
+
+
+def _assembled(
+    networks: Networks, paths: Mapping[str, Path], device: torch.device | str, textures: Textures | None
+) -> DecaModel:
+    mask = files.read_mask(paths["deca-face-mask"])
+    fixed = files.read_fixed_displacement(paths["deca-fixed-displacement"])
     dense = files.read_dense_template(paths["deca-dense-template"]) if "deca-dense-template" in paths else None
     return build_model(
         load_flame().to(device),
@@ -124,8 +140,6 @@ def chart_surface(triangles: Tensor, uv: Tensor, uv_triangles: Tensor, size: int
 
 
 def _textures(paths: Mapping[str, Path], chosen: Textures | None) -> TextureSpace | None:
-    from likeness.assets import require
-
     if chosen is None:
         chosen = next((kind for kind, asset in _TEXTURE_ASSETS.items() if asset in paths), None)
     return None if chosen is None else files.read_texture_space(require(_TEXTURE_ASSETS[chosen]), chosen)

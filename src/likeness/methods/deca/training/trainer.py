@@ -97,20 +97,25 @@ def write_training_checkpoint(
 def read_training_checkpoint(path: Path, training: TrainingModel, optimiser: torch.optim.Optimizer) -> int:
     """Restore networks, moments and the step. The optimiser's state is left new where it belongs to another stage."""
     content = load_torch_file(path)
+    load_networks(content, training, path)
     try:
-        for name, network in _networks(training).items():
-            network.load_state_dict(content[name])
         step = int(content["global_step"])
-    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise FileFormatError(f"{path}: is no checkpoint of this training ({reason}).") from error
-    try:
         optimiser.load_state_dict(content["opt"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise FileFormatError(
             f"{path}: was written by another stage. Start this one with its networks and a new checkpoint file."
         ) from error
     return step
+
+
+def load_networks(content: Any, training: TrainingModel, path: Path) -> None:
+    """Fill the networks with a checkpoint's. Raises FileFormatError when one is missing or of another shape."""
+    try:
+        for name, network in _networks(training).items():
+            network.load_state_dict(content[name])
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise FileFormatError(f"{path}: is no checkpoint of these networks ({reason}).") from error
 
 
 def _step(
