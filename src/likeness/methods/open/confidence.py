@@ -34,7 +34,7 @@ class Rule:
         return 1 / (1 + math.exp(-min(max(logit, -30.0), 30.0)))
 
 
-# From 493 faces: 60 rendered people and 32 photographs, each spoilt in several ways. d: disagreement of two looks, plus a
+# From 493 faces: 60 rendered people and 32 photographs, spoilt in several ways. d: disagreement of two looks, plus a
 # thousandth.
 BY_LOOKS = Rule(constant=-8.86, doubt=-4.34, strangeness=-4.37)
 # d: root-mean-square residual at the face in mm, for landmarks that no network can look at again.
