@@ -15,7 +15,7 @@ agrees with what it shows around (the expected albedo gives the detail, as in Po
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -45,8 +45,8 @@ _EXCESS = (-3.2, 0.9)
 # Less trust than this is none: far from all else, a little would count for all.
 _LEAST = 0.1
 _FADING = 0.08
-# Of several photos, how much more the best seen counts: for broad colours, for fine ones.
-_BROAD_CHOICE, _FINE_CHOICE = 1.0, 6.0
+# Of several photos, how much more the best seen counts for what is fine.
+_FINE_CHOICE = 6.0
 # Of the chart's width: what is broad.
 _BROAD = 1 / 48
 
@@ -140,12 +140,10 @@ def _merged(
     hair = max((h for h in hairs if h is not None), key=lambda h: float(h.cover.sum()), default=None)
     dressed = expected if hair is None else _dressed(expected, hair)
     change = (expected / dressed).log()
-    parts = [_trusted(head, *each, change, size) for each in zip(layers, hairs, strict=True)]
-    if len(parts) == 1:
-        return *parts[0], dressed
-    excess, weight = torch.stack([e for e, _ in parts]), torch.stack([w for _, w in parts])
-    sharp = torch.tensor([max(layer.px_per_texel, 1e-3) for layer in layers]).clamp_max(1.0).square()
-    return *_blended(excess, weight, sharp), dressed
+    parts = (_trusted(head, *each, change, size) for each in zip(layers, hairs, strict=True))
+    if len(layers) == 1:
+        return *next(parts), dressed
+    return *_blended(parts, [min(layer.px_per_texel, 1.0) ** 2 for layer in layers]), dressed
 
 
 def _hair_of(head: Head, layer: Unwrapped, expected: Tensor) -> Hair | None:
@@ -196,20 +194,33 @@ def _clean_ears(head: Head, layer: Unwrapped) -> Float[Tensor, "s s"]:
 
 
 def _blended(
-    excess: Float[Tensor, "n 3 S S"], weight: Float[Tensor, "n S S"], sharpness: Float[Tensor, " n"]
+    parts: Iterable[tuple[Float[Tensor, "3 S S"], Float[Tensor, "S S"]]], sharpness: Sequence[float]
 ) -> tuple[Float[Tensor, "3 S S"], Float[Tensor, "S S"]]:
     """Two bands (Burt and Adelson 1983, "A Multiresolution Spline"): broad colours are averaged over the photos, fine
-    ones come from whichever sees them best, so that nothing is doubled."""
-    broad = torch.stack([_broad(e, w) for e, w in zip(excess, weight, strict=True)])
-    score = weight * sharpness[:, None, None]
-    share_broad = score**_BROAD_CHOICE
-    share_fine = (score / score.amax(0).clamp_min(1e-6)) ** _FINE_CHOICE
-    total = _mean(broad, share_broad) + _mean(excess - broad, share_fine)
-    return total, weight.amax(0)
+    ones come from whichever sees them best, so that nothing is doubled. One photo after the other, to spare memory."""
+    broad, fine, trust = _Mean(), _Mean(), None
+    for (excess, weight), sharp in zip(parts, sharpness, strict=True):
+        smooth = _broad(excess, weight)
+        broad.add(smooth, weight * sharp)
+        # Not below what single precision can tell from nothing.
+        fine.add(excess - smooth, (weight * sharp).clamp(1e-4, 1.0) ** _FINE_CHOICE * (weight > 0))
+        trust = weight if trust is None else torch.maximum(trust, weight)
+    assert trust is not None  # there is at least one photo
+    return broad.value() + fine.value(), trust
 
 
-def _mean(values: Float[Tensor, "n 3 S S"], share: Float[Tensor, "n S S"]) -> Float[Tensor, "3 S S"]:
-    return (values * share[:, None]).sum(0) / share.sum(0).clamp_min(1e-8)
+class _Mean:
+    """A weighted mean of pictures, added one by one."""
+
+    def __init__(self) -> None:
+        self._total = self._share = torch.zeros(())
+
+    def add(self, picture: Float[Tensor, "3 S S"], share: Float[Tensor, "S S"]) -> None:
+        self._total = self._total + picture * share
+        self._share = self._share + share
+
+    def value(self) -> Float[Tensor, "3 S S"]:
+        return self._total / self._share.clamp_min(1e-30)
 
 
 def _broad(excess: Tensor, weight: Tensor) -> Tensor:

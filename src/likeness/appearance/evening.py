@@ -23,7 +23,7 @@ _FINE, _BROAD = 0.018, 0.05
 # Shares taken for light of the brightness that differs between the sides (fine, broad) and of what is common to both;
 # of colour a part of that.
 _SIDES, _SIDES_BROAD, _COMMON = 0.75, 0.95, 0.55
-_COLOUR = 0.6
+_COLOUR = 0.7
 
 
 def left_over_light(head: Head, excess: Float[Tensor, "3 S S"], weight: Float[Tensor, "S S"]) -> Float[Tensor, "3 n n"]:

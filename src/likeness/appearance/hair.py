@@ -23,6 +23,8 @@ _HAIRLINE = 0.03
 # Texels (of 512²) of seen scalp below which nothing is said of hair.
 _ENOUGH = 150
 _STRANDS = 0.16
+# In logs: how far the ratios of channels may lie beyond those of hair and skin.
+_STRANGE = 0.15
 # What the other side, and the whole scalp, say of hair, against what is seen at a place.
 _MIRRORED, _PRIOR = 0.05, 0.03
 
@@ -56,7 +58,7 @@ def read_hair(
     if float(weights.sum()) < _ENOUGH * (seen.shape[-1] / 512) ** 2:
         return None
     colour = torch.tensor([weighted_median(channel.flatten(), weights.flatten()) for channel in albedo])
-    colour = colour.clamp(0.004, 0.6)
+    colour = _natural(colour.clamp(0.004, 0.6))
     colours = (albedo, colour[:, None, None], expected)
     is_hair = no_skin * _nearer(*colours)
     cover = ground * _gone_on(head, is_hair, seen * torch.maximum(is_hair, skin), scalp, ground)
@@ -65,11 +67,16 @@ def read_hair(
 
 def _between(albedo: Tensor, hair: Tensor, skin: Tensor) -> Float[Tensor, "s s"]:
     """In [0, 1]: whether a colour is about as bright as hair or skin or something between, and not strange to both."""
+    colours = (albedo, hair, skin)
     gray = albedo.new_tensor([0.3, 0.5, 0.2])[:, None, None]
-    seen, dark, light = ((gray * (c + 0.003).log()).sum(0) for c in (albedo, hair, skin))
+    seen, dark, light = ((gray * (c + 0.003).log()).sum(0) for c in colours)
     low, high = torch.minimum(dark, light) - 0.8, torch.maximum(dark, light) + 0.35
-    strange = ((albedo[2] + 0.003) / (albedo[0] + 0.003)).log().clamp_min(0.25) - 0.25
-    return ((seen - low) / 0.3).clamp(0, 1) * ((high - seen) / 0.3).clamp(0, 1) * torch.exp(-20 * strange)
+    ratios = torch.stack(
+        [(c[[0, 2]] + 0.003).log() - (c[1:2] + 0.003).log() for c in torch.broadcast_tensors(*colours)]
+    )
+    strange = (ratios[0] - ratios[1:].amax(0) - _STRANGE).relu() + (ratios[1:].amin(0) - _STRANGE - ratios[0]).relu()
+    as_bright = ((seen - low) / 0.3).clamp(0, 1) * ((high - seen) / 0.3).clamp(0, 1)
+    return as_bright * torch.exp(-12 * strange.sum(0))
 
 
 def _gone_on(head: Head, is_hair: Tensor, weight: Tensor, scalp: Tensor, ground: Tensor) -> Float[Tensor, "s s"]:
@@ -83,6 +90,13 @@ def _gone_on(head: Head, is_hair: Tensor, weight: Tensor, scalp: Tensor, ground:
         total, known = total + _MIRRORED * other[0], known + _MIRRORED * other[1]
     went_on = fill_holes((total / known.clamp_min(1e-6))[None], known.clamp_max(1.0))[0]
     return ((went_on - 0.3) / 0.4).clamp(0, 1)
+
+
+def _natural(colour: Float[Tensor, " 3"]) -> Float[Tensor, " 3"]:
+    """Hair is never greener than red nor bluer than green: that is the surroundings' light, or dye left aside."""
+    red, green, blue = colour.tolist()
+    green = min(green, red)
+    return torch.tensor([red, green, min(blue, green)])
 
 
 def _nearer(albedo: Tensor, hair: Tensor, skin: Tensor) -> Float[Tensor, "s s"]:
