@@ -20,6 +20,8 @@ from likeness.render import closest_points
 
 FILES = {
     "face.safetensors",
+    "displacement.exr",
+    "displacement.png",
     "head.glb",
     "head.obj",
     "head.mtl",
@@ -28,6 +30,7 @@ FILES = {
     "landmarks.json",
     "parameters.json",
     "depth.png",
+    "normal.png",
     "overview.png",
 }
 
