@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -26,6 +27,8 @@ from likeness.render.rasterization import Fragments
 _TEXELS = 1024
 # Cosines to the camera: what is seen at a lower one smears, at a higher one is sharp.
 _GRAZING = (0.1, 0.4)
+# How far the other side of the face is believed where this one is not seen.
+_OTHER_SIDE = 0.7
 
 # Linear albedos, from photographs of mouths and eyes.
 _ALBEDO = {
@@ -101,19 +104,29 @@ def hidden_colours(face: Face, parts: HeadParts, sight: Sight, slits: Slits, pix
     uv, uv_triangles = torch.from_numpy(topology.uv), torch.from_numpy(topology.uv_triangles)
     chart = rasterize_uv(uv, uv_triangles, (_TEXELS, _TEXELS))
     light = _light_on(parts, sight, pixels, triangles)
-    facing = (vertex_normals(face.vertices, triangles) * face.camera.towards(face.vertices[None])[0]).sum(-1)
-    values = torch.cat([sight.carrier(), facing[:, None]], 1)
-    at = interpolate(values[None], triangles, chart)[0]
-    places = sight.placed(at[..., :3])
     own = parts.triangles[chart.triangle[0].clamp_min(0).long()]
-    seen = sight.shows(places, own, slits) * smoothstep(at[..., 3], *_GRAZING) * chart.mask[0]
-    colour = pixels.at(places[..., :2])
+    values = torch.cat([sight.carrier(), facing_camera(face)[:, None]], 1)
+
+    def look(values: Float[Tensor, "V 4"]) -> tuple[Float[Tensor, "3 T T"], Float[Tensor, "T T"]]:
+        at = interpolate(values[None], triangles, chart)[0]
+        places = sight.placed(at[..., :3])
+        seen = sight.shows(places, own, slits) * smoothstep(at[..., 3], *_GRAZING) * chart.mask[0]
+        return pixels.at(places[..., :2]), seen
+
+    colour, seen = look(values)
+    if topology.mirror is not None:  # skin that only the other side shows
+        other, there = look(values[torch.from_numpy(topology.mirror.astype(np.int64))])
+        there = there * (1 - seen) * (own == Part.SKIN) * _OTHER_SIDE
+        colour = (colour * seen + other * there) / (seen + there).clamp_min(1e-6)
+        filled = seen + there
+    else:
+        filled = seen
     texture = torch.zeros_like(colour)
     for part in (*OUTSIDE, Part.EYE):
         where = (own == part) & chart.mask[0]
         if not bool(where.any()):
             continue
-        weight = seen * where
+        weight = filled * where
         if part == Part.EYE and "iris_left" in topology.regions:
             complete = colour * weight + _eye_colours(face, chart, colour, weight, light) * (1 - weight)
         elif float(weight.sum()) > 0:
@@ -127,6 +140,12 @@ def hidden_colours(face: Face, parts: HeadParts, sight: Sight, slits: Slits, pix
     lips = torch.from_numpy(topology.regions["lips"]) if "lips" in topology.regions else parts.face > 0.5
     average = face.head.vertices(torch.zeros(1, face.head.n_identity))[0]
     return HiddenColours(texture, uv, uv_triangles, light, average, lips, teeth)
+
+
+def facing_camera(face: Face) -> Float[Tensor, " V"]:
+    """The cosine between each vertex's normal and the way to the camera."""
+    normals = vertex_normals(face.vertices, face.head.topology.triangles_tensor)
+    return (normals * face.camera.towards(face.vertices[None])[0]).sum(-1)
 
 
 def _light_on(parts: HeadParts, sight: Sight, pixels: Pixels, triangles: Tensor) -> Float[Tensor, "3"]:

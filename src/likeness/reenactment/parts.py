@@ -45,7 +45,7 @@ INSIDE_MOUTH = (Part.CAVITY, *TEETH, Part.TONGUE)
 @dataclass(frozen=True, eq=False)
 class HeadParts:
     """``triangles`` the `Part` of each; ``face`` how far a vertex belongs to the face (soft at its border), ``upper``
-    how far to the upper face, ``loose`` whether it is neck, scalp or ear, which clothes and hair may cover;
+    how far to the upper face, ``loose`` whether it is neck or scalp, which clothes and hair may cover;
     ``teeth_drop`` mm by which the upper teeth are lowered, to show under a raised lip as people's do."""
 
     triangles: Int[Tensor, " T"]
@@ -71,7 +71,7 @@ def head_parts(head: Head, face: Float[Tensor, " V"] | None = None) -> HeadParts
         face = _soft_face(head, average)
     brows = head.embeddings["ibug68"].points(average)[_BROWS, 1].mean()
     upper = smoothstep(average[:, 1] - brows, _UPPER_BEGINS, _UPPER_FULL)
-    names = [name for name in ("neck", "scalp", "ears") if name in regions]
+    names = [name for name in ("neck", "scalp") if name in regions]
     loose = torch.from_numpy(np.any([regions[name] for name in names], 0)).to(average) if names else 1 - face
     drop = torch.zeros_like(face)
     if "teeth_upper" in regions:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from likeness.face import Face
 from likeness.push_pull import fill_holes
-from likeness.reenactment.colours import hidden_colours
+from likeness.reenactment.colours import facing_camera, hidden_colours
 from likeness.reenactment.parts import HeadParts, Part, head_parts, smoothstep
 from likeness.reenactment.registration import landmark_shifts
 from likeness.reenactment.sight import Pixels, Sight, Window, see
@@ -38,6 +38,8 @@ _SOFT_EDGE = 0.012
 _STILL, _MOVED = 0.03, 0.20
 # Likewise, where the head's own shape would hide the photo's pixel, though nothing moves there.
 _RESTING, _LEAVING = 0.3, 1.2
+# By what factor a surface may turn towards the camera before its own pixels of the photo smear.
+_SMEARED, _EDGE_ON = (1.8, 3.2), 0.02
 # Lids closer than this share of their distance in the photo show lashes, no eyeball.
 _LIDS_SHUT = (0.10, 0.30)
 _LASHES = 0.25
@@ -94,6 +96,7 @@ class Portrait:
         self._slits = Slits.of(face.head, self._source.vertices_px)
         self._hidden = hidden_colours(face, self.parts, self._source, self._slits, self._photo)
         self._centres = self.window.centres()
+        self._facing = facing_camera(face)
         self._fade = self.window.edge_fade(pixels.shape[:2], _FADE * max(self.window.size))
         self._apertures = self._aperture(face.vertices)
         self._lid_colours = [self._skin_at(eye.skin_below) for eye in self._slits.eyes]
@@ -102,7 +105,7 @@ class Portrait:
         """The photo with what another Face of the same head and camera wears."""
         worn = self._with_lids_that_meet(worn)
         target = self._see(worn.vertices)
-        moved = self._moved(target)
+        moved = self._moved(worn, target)
         picture = self.pixels.copy()
         window = (slice(self.window.top, None), slice(self.window.left, None))
         new = self._coloured(worn, target, moved)
@@ -173,9 +176,10 @@ class Portrait:
             depth = depth - fragments.depth[fragments.mask].amin() + 1
         return depth.numpy()
 
-    def _moved(self, target: Sight) -> _Moved:
+    def _moved(self, worn: Face, target: Sight) -> _Moved:
         """Where in the window each pixel's colour is to be taken from."""
-        values = torch.cat([self._source.carrier(), self.parts.loose[:, None].to(torch.float32)], 1)
+        facing = torch.stack([self.parts.loose.to(torch.float32), self._facing, facing_camera(worn)], 1)
+        values = torch.cat([self._source.carrier(), facing], 1)
         at = target.interpolate(values, self.triangles)
         places = self._source.placed(at[..., :3])
         lids = close_lids(self._slits, Slits.of(self.face.head, target.vertices_px), self._centres, places[..., :2])
@@ -183,6 +187,8 @@ class Portrait:
         places = torch.cat([torch.where(skin[..., None], lids.places, places[..., :2]), places[..., 2:]], -1)
         motion = places[..., :2] - self._centres
         shown = self._source.shows(places, target.parts, self._slits) * target.covered
+        # What the photo sees edge-on and we from in front would be a smear of few pixels, some of the background's.
+        shown = shown * (1 - smoothstep(at[..., 5] / at[..., 4].clamp_min(_EDGE_ON), *_SMEARED))
         scale = self.window.scale
         resting = 1 - smoothstep(motion.norm(dim=-1), _RESTING * scale, _LEAVING * scale)
         # Teeth rest, too, while the lips before them part: what rests must have been seen there.
