@@ -21,7 +21,7 @@ from likeness.tracking.solving import TrackedPerson
 Style = Literal["mesh", "clay"]
 _OPACITY = {"mesh": 0.6, "clay": 0.9}
 # The picture is drawn no larger than this, and enlarged: lines stay thin enough, and time bounded.
-_LARGEST_SIDE = 640
+_LARGEST_SIDE = 480
 _GAZE_COLOUR, _GAZE_MM = (255, 225, 40), 55.0
 _SHUT = 0.6
 

@@ -168,7 +168,7 @@ class FrameObjective:
         self._modes = modes[0] * _MODE_TEMPER
         self._aperture = self._seen_apertures()
         turn = self._rotation[0, 2].abs()
-        noise = torch.stack([torch.full_like(turn, _APERTURE_NOISE), _APERTURE_NOISE + _DIFFERENCE_NOISE_BY_TURN * turn])
+        noise = _APERTURE_NOISE + torch.stack([torch.zeros_like(turn), _DIFFERENCE_NOISE_BY_TURN * turn])
         self._aperture_weights = _BOTH_AND_DIFFERENCE / noise[:, None]
         self._certainty = certainty[0] / _TEMPER * self._trust()[:, None]
         self._n_shapes, n_modes = len(person.names), self._modes.shape[-1]
