@@ -72,7 +72,7 @@ class ExpressionSpace:
                 if names[k] in JAW_NAMES:
                     turns[:, JAW_NAMES.index(names[k])] = weights[:, k]
             fields.append(_GENTLE * self._jaw_fields())
-            columns.append((Rotation.from_rotvec(turns).as_matrix() - np.eye(3)).reshape(-1, 9) / _GENTLE)
+            columns.append(_entries(turns) / _GENTLE)
         labels = tuple(names[k] for k in shown)
         everything = np.concatenate(fields)
         shapes = on_template(self.registration, self.rig.topology.triangles, everything.astype(np.float64))
@@ -110,42 +110,39 @@ class ExpressionSpace:
 
         ARKit's weights lie in [0, 1]; those of other spaces are only held small.
         """
-        wanted = coefficients @ self.points.features_of_open(shapes)
+        wanted = self.points.features_of_open(shapes)
+        right = coefficients @ (wanted @ self._basis.T)
+        if self.speaks_arkit:
+            n = len(right.T)
+            price = SPARSITY * np.trace(self._basis @ self._basis.T) / n
+            weights = box_least_squares(self._gram, right - price, np.zeros(n), np.ones(n), smoothness=smoothness)
+            return weights, None
         if not self.opens_by_joint:
-            return self._weights(wanted, smoothness), None
-        jaw = self._jaw_turns(wanted)
-        jaw = smooth_least_squares(np.eye(3), jaw, smoothness=smoothness)
-        return self._weights(wanted - self._jaw_movement(jaw), smoothness), jaw
+            return smooth_least_squares(self._gram, right, smoothness=smoothness), None
+        jaw = smooth_least_squares(np.eye(3), self._jaw_turns(wanted, coefficients), smoothness=smoothness)
+        right -= _entries(jaw) @ (self._jaw_features @ self._basis.T)
+        return smooth_least_squares(self._gram, right, smoothness=smoothness), jaw
 
-    def _weights(self, wanted: Float[np.ndarray, "F D"], smoothness: float) -> Float[np.ndarray, "F B"]:
-        right = wanted @ self._basis.T
-        if not self.speaks_arkit:
-            return smooth_least_squares(self._gram, right, smoothness=smoothness)
-        n = len(self._basis)
-        price = SPARSITY * np.trace(self._basis @ self._basis.T) / n
-        return box_least_squares(self._gram, right - price, np.zeros(n), np.ones(n), smoothness=smoothness)
-
-    def _jaw_turns(self, wanted: Float[np.ndarray, "F D"]) -> Float[np.ndarray, "F 3"]:
-        """The jaw's rotation vectors, frame by frame, by Gauss–Newton: shapes enter linearly, the jaw by its rotation
-        matrix's derivative.
+    def _jaw_turns(
+        self, wanted: Float[np.ndarray, "K D"], coefficients: Float[np.ndarray, "F K"]
+    ) -> Float[np.ndarray, "F 3"]:
+        """The jaw's rotation vectors, frame by frame, by Gauss–Newton: shapes enter linearly and are eliminated, the
+        jaw enters by its rotation matrix's derivative.
         """
-        n = len(self._basis)
-        jaw = np.zeros((len(wanted), 3))
-        ridge = _JAW_RIDGE * np.trace(self._gram) / n * np.eye(3)
+        # What the shapes cannot do of the jaw's fields, and of what is wanted.
+        explained = np.linalg.solve(self._gram, self._basis @ self._jaw_features.T)
+        alone = self._jaw_features @ self._jaw_features.T - (self._jaw_features @ self._basis.T) @ explained
+        goals = coefficients @ (wanted @ self._jaw_features.T - (wanted @ self._basis.T) @ explained)
+        ridge = _JAW_RIDGE * np.trace(self._gram) / len(self._gram) * np.eye(3)
+        jaw = np.zeros((len(coefficients), 3))
         for _ in range(_N_STEPS):
-            slopes = _rotation_slopes(jaw).reshape(-1, 3, 9) @ self._jaw_features
+            slopes = _rotation_slopes(jaw).reshape(-1, 3, 9)
             # Written for the jaw itself, not for its change, so that the ridge holds the rotation.
-            left = wanted - self._jaw_movement(jaw) + np.einsum("fa,fad->fd", jaw, slopes)
-            cross = slopes @ self._basis.T
-            # The weights are eliminated: their part of the system is the same in every frame.
-            through = np.linalg.solve(self._gram, cross.transpose(2, 0, 1).reshape(n, -1)).reshape(n, -1, 3)
-            system = slopes @ slopes.transpose(0, 2, 1) + ridge - np.einsum("fan,nfb->fab", cross, through)
-            right = np.einsum("fd,fad->fa", left, slopes) - np.einsum("fn,nfa->fa", left @ self._basis.T, through)
-            jaw = np.clip(np.linalg.solve(system, right[..., None])[..., 0], _JAW_LOWER, _JAW_UPPER)
+            here = np.einsum("fa,fai->fi", jaw, slopes) - _entries(jaw)
+            right = slopes @ (goals + here @ alone)[..., None]
+            system = slopes @ alone @ slopes.transpose(0, 2, 1) + ridge
+            jaw = np.clip(np.linalg.solve(system, right)[..., 0], _JAW_LOWER, _JAW_UPPER)
         return jaw
-
-    def _jaw_movement(self, jaw: Float[np.ndarray, "F 3"]) -> Float[np.ndarray, "F D"]:
-        return (Rotation.from_rotvec(jaw).as_matrix() - np.eye(3)).reshape(-1, 9) @ self._jaw_features
 
     @property
     def opens_by_joint(self) -> bool:
@@ -174,6 +171,11 @@ class Basis:
         self, names: tuple[str, ...], shapes: Float[np.ndarray, "K N 3"], coefficients: Float[np.ndarray, "F K"]
     ) -> None:
         self.names, self.shapes, self.coefficients = names, shapes, coefficients
+
+
+def _entries(turns: Float[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 9"]:
+    """The entries of each rotation's matrix less one, row by row."""
+    return (Rotation.from_rotvec(turns).as_matrix() - np.eye(3)).reshape(-1, 9)
 
 
 def _rotation_slopes(turns: Float[np.ndarray, "F 3"], step: float = 1e-4) -> Float[np.ndarray, "F 3 3 3"]:

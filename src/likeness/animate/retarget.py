@@ -21,8 +21,8 @@ from likeness.motion import Motion
 from likeness.rig import Rig
 
 SMOOTHNESS = 0.01
-"""How strongly neighbouring frames are held together: enough to still a solve's own jitter, too little to dull a blink
-(measured by benchmarks/eval_retarget.py)."""
+"""How strongly neighbouring frames are held together: too little to dull a blink, so no filter either (measured by
+benchmarks/eval_retarget.py)."""
 
 
 def retarget(

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.fft import dct, idct
 
+# Cosines solved for together, which bounds the memory.
+_BATCH = 256
 _MOST_SWEEPS = 3000
 _TOLERANCE = 1e-6
 
@@ -23,8 +25,12 @@ def smooth_least_squares(
         return np.linalg.solve(gram, right.T).T
     roughness = smoothness * (2 - 2 * np.cos(np.pi * np.arange(n_frames) / n_frames))
     spectrum = np.asarray(dct(right, axis=0, norm="ortho"))
-    systems = gram + roughness[:, None, None] * np.diag(np.diag(gram))
-    return np.asarray(idct(np.linalg.solve(systems, spectrum[..., None])[..., 0], axis=0, norm="ortho"))
+    found = np.empty_like(spectrum)
+    for start in range(0, n_frames, _BATCH):
+        part = slice(start, start + _BATCH)
+        systems = gram + roughness[part, None, None] * np.diag(np.diag(gram))
+        found[part] = np.linalg.solve(systems, spectrum[part, :, None])[..., 0]
+    return np.asarray(idct(found, axis=0, norm="ortho"))
 
 
 def box_least_squares(
