@@ -86,7 +86,5 @@ def _embedding(path: str | Path, tensors: Mapping[str, np.ndarray], convention: 
     if corners is None or weights is None or corners.shape != weights.shape or corners.shape[1:] != (3,):
         raise FileFormatError(f"{path}: its landmarks '{convention}' are incomplete; make the rig anew.")
     if corners.dtype.kind != "i" or not 0 <= corners.min(initial=0) <= corners.max(initial=0) < n_vertices:
-        raise FileFormatError(
-            f"{path}: its landmarks '{convention}' name vertices it does not have; make it anew."
-        )
+        raise FileFormatError(f"{path}: its landmarks '{convention}' name vertices it does not have; make it anew.")
     return Embedding(torch.from_numpy(corners), torch.from_numpy(weights))
