@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import roma
 import torch
-from test_portrait import person
 
 from likeness.errors import InputError, NoFaceError
 from likeness.reenactment.driving import Driver, calmed, evened, smoothed
 from likeness.reenactment.parts import head_parts
 from likeness.reenactment.wearing import Driven, Wearing, wear
+from painted_person import person
 
 
 def driven(face, **weights):
