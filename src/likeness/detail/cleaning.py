@@ -20,7 +20,7 @@ _FINE_MM, _FINE_REACH_MM = 0.8, 1.6
 _COARSE_REACH_MM = 3.2
 _SPECKS_KEPT = 0.2
 # Coherence of a direction that specks reach by chance, and one that only lines have.
-_SPECKS, _LINE = 0.28, 0.62
+_SPECKS, _LINE = 0.36, 0.72
 # Slope (root mean square) below which no direction is seen in anything.
 _FLAT = 0.02
 # How far along a line its relief is averaged, mm to either side.
