@@ -143,3 +143,16 @@ def test_wrong_counts_are_refused():
     someone = person()
     with pytest.raises(InputError, match="one face for each photo"):
         albedo_from_photos([someone.face], [], size=SIZE)
+
+
+def test_the_number_of_threads_changes_no_byte():
+    someone = person()
+    before = torch.get_num_threads()
+    try:
+        maps = []
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            maps.append(albedo_from_photo(someone.face, someone.photo, size=SIZE))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*maps)

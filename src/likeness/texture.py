@@ -34,6 +34,7 @@ from likeness.appearance.hair import Hair, read_hair, strands
 from likeness.appearance.read import Appearance, read_appearance
 from likeness.appearance.skin import Skin, with_brows
 from likeness.appearance.unwrap import COARSE, Unwrapped, unwrap
+from likeness.devices import one_thread
 from likeness.errors import InputError
 from likeness.face import Face
 from likeness.heads.protocol import Head
@@ -77,8 +78,16 @@ def paint_albedo(
     appearances: Sequence[Appearance], photos: Sequence[UInt8[np.ndarray, "H W 3"]], *, size: int = 1024
 ) -> tuple[Float[Tensor, "3 size size"], list[Float[Tensor, "9 3"]]]:
     """`albedo_from_photos` when the photos' light and skin were already read."""
-    head = appearances[0].view.face.head
     appearances = _with_one_skin(appearances)
+    # On one thread, as `read_appearance`.
+    with one_thread():
+        return _painted(appearances, photos, size), [a.light for a in appearances]
+
+
+def _painted(
+    appearances: Sequence[Appearance], photos: Sequence[UInt8[np.ndarray, "H W 3"]], size: int
+) -> Float[Tensor, "3 size size"]:
+    head = appearances[0].view.face.head
     expected = _expected_skin(head, appearances[0].skin, _hidden_brows(appearances), min(size, COARSE))
     layers = [unwrap(a, photo, expected, size=size) for a, photo in zip(appearances, photos, strict=True)]
     excess, weight, expected = _merged(head, layers, expected, size)
@@ -88,7 +97,7 @@ def paint_albedo(
     colour = paint_parts(log_albedo[:, chart.inside].exp().T, chart, head, appearances)
     image = chart.image(linear_to_srgb(colour.clamp(0, 1)))
     # Beyond the chart its nearest colours go on, for renderers that blur or shrink the texture.
-    return fill_holes(image, chart.inside.float()), [a.light for a in appearances]
+    return fill_holes(image, chart.inside.float())
 
 
 def _filled(excess: Float[Tensor, "3 S S"], weight: Float[Tensor, "S S"]) -> Float[Tensor, "3 S S"]:

@@ -33,6 +33,7 @@ from likeness.appearance.openings import dark_features, eye_openings, lips_seen,
 from likeness.appearance.photo_view import PhotoView, view_photo
 from likeness.appearance.skin import Skin, WhiteClue, average_zones, fit_zones, split_light_and_skin
 from likeness.appearance.skin_mask import skin_mask, weighted_median
+from likeness.devices import one_thread
 from likeness.face import Face
 from likeness.lighting import N_COEFFICIENTS, fit_light, light_on_facing, srgb_to_linear
 
@@ -78,11 +79,12 @@ class Appearance:
 
 def read_appearance(face: Face, pixels: UInt8[np.ndarray, "H W 3"]) -> Appearance:
     """What of the photo is light, what is skin, and where skin is seen. Raises InputError for a head without UVs."""
-    return appearance_of(view_photo(face, pixels))
+    # On one thread: sums come out the same whatever the number of cores, and on a busy machine sooner.
+    with one_thread():
+        return _appearance_of(view_photo(face, pixels))
 
 
-def appearance_of(view: PhotoView) -> Appearance:
-    """The same of a photo already looked at."""
+def _appearance_of(view: PhotoView) -> Appearance:
     may_be = _may_be_skin(view)
     glasses = False
     lips = lips_seen(view)[view.where]
