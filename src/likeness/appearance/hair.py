@@ -26,7 +26,7 @@ _STRANDS = 0.16
 # In logs: how far the ratios of channels may lie beyond those of hair and skin.
 _STRANGE = 0.15
 # What the other side, and the whole scalp, say of hair, against what is seen at a place.
-_MIRRORED, _PRIOR = 0.05, 0.03
+_MIRRORED, _PRIOR, _BELOW = 0.05, 0.03, 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,8 @@ def _between(albedo: Tensor, hair: Tensor, skin: Tensor) -> Float[Tensor, "s s"]
 def _gone_on(head: Head, is_hair: Tensor, weight: Tensor, scalp: Tensor, ground: Tensor) -> Float[Tensor, "s s"]:
     """Hair where none is seen: as on the other side, as around, and on the scalp as on all that is seen of it."""
     weight = weight * (ground > 0)
-    hairy = (weight * is_hair).sum()
+    # Hair below the scalp says little of it, but where no scalp is seen it is all there is.
+    hairy = (weight * is_hair * (scalp + _BELOW)).sum()
     share = hairy / (hairy + (weight * scalp * (1 - is_hair)).sum()).clamp_min(1e-6)
     total, known = is_hair * weight + share * _PRIOR * scalp, weight + _PRIOR * scalp
     other = mirrored(head, torch.stack([is_hair * weight, weight]))

@@ -31,7 +31,7 @@ MELANIN = -TONE / TONE[1]
 # Zone: darkness mean and deviation, bloodiness mean and deviation, in log of green.
 ZONE_PRIORS = {
     "lips": (0.15, 0.25, 0.45, 0.30),
-    "lids": (0.06, 0.06, 0.05, 0.08),
+    "lids": (0.05, 0.03, 0.04, 0.03),
     "cheeks": (0.00, 0.06, 0.08, 0.20),
     "nose": (0.00, 0.06, 0.08, 0.20),
     "beard": (0.03, 0.10, -0.01, 0.05),
