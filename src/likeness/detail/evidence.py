@@ -43,7 +43,7 @@ class Evidence:
     """In the window: ``shade`` the logarithm of shading beside the smooth surface's; ``weight`` in [0, 1] how far to
     trust it; ``slope_x`` and ``slope_y``, by how much shade changes with the displacement's derivative by a column and
     a row (mm a texel); ``noise`` the standard deviation of shade that is not relief; ``finest_mm`` the shortest
-    wavelength the photo resolves."""
+    wavelength the photo resolves; ``certainty`` in (0, 1] is less than 1 where the photo is coarse."""
 
     shade: Float[Tensor, "H W"]
     weight: Float[Tensor, "H W"]
@@ -51,6 +51,7 @@ class Evidence:
     slope_y: Float[Tensor, "H W"]
     noise: float
     finest_mm: float
+    certainty: float
 
 
 def gather_evidence(
@@ -89,7 +90,7 @@ def gather_evidence(
     gradient = torch.einsum("ij,ihw->jhw", face.camera.rotation[0], gradient)
     slope_x, slope_y = _slopes(surface, gradient)
     noise = _noise(pixels, places, weight, chart.skin)
-    return Evidence(shade, weight * certainty, slope_x, slope_y, noise, 3.0 / scale)
+    return Evidence(shade, weight, slope_x, slope_y, noise, 3.0 / scale, certainty)
 
 
 def _shade(

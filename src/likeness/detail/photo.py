@@ -56,18 +56,18 @@ def detail_from_photo(
     relief = solve_relief(_shading(evidence, surface), noise=evidence.noise, finest_mm=evidence.finest_mm)
     relief = keep_lines(relief, chart.mm_per_texel)
     relief = _DEEPEST_MM * torch.tanh(relief / _DEEPEST_MM)
-    visibility = gaussian_blur(evidence.weight[None], 1.0 / chart.mm_per_texel)[0] * chart.skin
-    displacement, visibility = chart.whole(relief * visibility), chart.whole(visibility)
+    seen = gaussian_blur(evidence.weight[None], 1.0 / chart.mm_per_texel)[0] * chart.skin
+    displacement = chart.whole(relief * seen * evidence.certainty)
     if chart.mirrored:
-        displacement = _completed(displacement, visibility, chart.whole(chart.skin))
-    return Detail(displacement, visibility)
+        displacement = _completed(displacement, chart.whole(seen), chart.whole(chart.skin))
+    return Detail(displacement, chart.whole(seen * evidence.certainty))
 
 
 def _completed(
-    displacement: Float[Tensor, "S S"], visibility: Float[Tensor, "S S"], skin: Float[Tensor, "S S"]
+    displacement: Float[Tensor, "S S"], seen: Float[Tensor, "S S"], skin: Float[Tensor, "S S"]
 ) -> Float[Tensor, "S S"]:
     """Unseen skin takes the other side's relief, weaker, as no face's wrinkles are quite alike on both."""
-    unseen = skin * smoothstep(visibility, 0.5, 0.0)
+    unseen = skin * smoothstep(seen, 0.5, 0.0)
     return displacement + _OTHER_SIDE * unseen * displacement.flip(1)
 
 
