@@ -13,6 +13,7 @@ from likeness.detail.chart import TexelSurface, face_chart, lengths, texel_surfa
 from likeness.detail.cleaning import keep_lines
 from likeness.detail.evidence import Evidence, gather_evidence
 from likeness.detail.solver import Shading, solve_relief
+from likeness.devices import one_thread
 from likeness.face import Face
 from likeness.filters import gaussian_blur, smoothstep
 
@@ -48,6 +49,12 @@ def detail_from_photo(
     other side. ``skin_mask`` is how surely each pixel of ``face.view`` shows skin, where that is known better than
     this function tells by itself (`likeness.appearance`). Raises InputError when the head has no UV chart.
     """
+    # One thread: sums over several round differently with their number.
+    with one_thread():
+        return _read(face, pixels, size, skin_mask)
+
+
+def _read(face: Face, pixels: np.ndarray, size: int, skin_mask: Tensor | None) -> Detail:
     chart = face_chart(face, size)
     surface = texel_surface(face, chart)
     evidence = gather_evidence(face, pixels, chart, surface, skin_mask)

@@ -12,6 +12,7 @@ import numpy as np
 
 from likeness.detail.photo import Detail
 from likeness.detail.wrinkles import WrinkleModel, blend, learn_wrinkles, learn_wrinkles_together, wrinkle_maps
+from likeness.devices import one_thread
 from likeness.face import Face
 from likeness.rig import DetailMap
 
@@ -21,7 +22,8 @@ _PARTS = ("rest", "lines", "activation", "strength")
 
 def with_detail(face: Face, detail: Detail) -> Face:
     """The Face with relief read from its photo, ready to move."""
-    model = learn_wrinkles(face.head, detail.displacement, detail.visibility, face.weights)
+    with one_thread():
+        model = learn_wrinkles(face.head, detail.displacement, detail.visibility, face.weights)
     return replace(_with_model(face, model), displacement=detail.displacement)
 
 
@@ -29,12 +31,13 @@ def with_details(faces: Sequence[Face], details: Sequence[Detail]) -> list[Face]
     """Several Faces of one person, each with the relief that all their photos together give its expression."""
     if len(faces) == 1:
         return [with_detail(faces[0], details[0])]
-    model = learn_wrinkles_together(
-        faces[0].head,
-        [detail.displacement for detail in details],
-        [detail.visibility for detail in details],
-        [face.weights for face in faces],
-    )
+    with one_thread():
+        model = learn_wrinkles_together(
+            faces[0].head,
+            [detail.displacement for detail in details],
+            [detail.visibility for detail in details],
+            [face.weights for face in faces],
+        )
     return [follow_expression(_with_model(face, model)) for face in faces]
 
 
@@ -43,14 +46,17 @@ def follow_expression(face: Face) -> Face:
     model = _model(face)
     if model is None:
         return face
-    return replace(face, displacement=blend(wrinkle_maps(face.head, model), face.weights).to(face.identity.device))
+    with one_thread():
+        displacement = blend(wrinkle_maps(face.head, model), face.weights)
+    return replace(face, displacement=displacement.to(face.identity.device))
 
 
 def detail_maps(face: Face) -> tuple[DetailMap, ...]:
     """The static map and the wrinkle zones', with the weights by which they show; or the one map there is."""
     model = _model(face)
     if model is not None:
-        return tuple(wrinkle_maps(face.head, model))
+        with one_thread():
+            return tuple(wrinkle_maps(face.head, model))
     if face.displacement is None:
         return ()
     return (DetailMap("static", face.displacement.detach().cpu().numpy().astype(np.float32)),)
