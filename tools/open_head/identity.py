@@ -34,7 +34,7 @@ def align(points: Array, joints: Array, weights: Array) -> tuple[Array, Array]:
     """Move everybody rigidly (no scale) onto the common mean by their weighted vertices; two rounds suffice."""
     target = points[0]
     for _ in range(4):
-        aligned = [_rigid(person, target, weights) for person in points]
+        aligned = [rigid_motion(person, target, weights) for person in points]
         target = np.mean([p @ r.T + t for p, (r, t) in zip(points, aligned, strict=True)], axis=0)
     moved = np.stack([p @ r.T + t for p, (r, t) in zip(points, aligned, strict=True)])
     moved_joints = np.stack([j @ r.T + t for j, (r, t) in zip(joints, aligned, strict=True)])
@@ -88,7 +88,7 @@ def _components(deviations: Array, weights: Array, count: int = N_COMPONENTS) ->
     return scores * sign, basis * sign[:, None, None]
 
 
-def _rigid(source: Array, target: Array, weights: Array) -> tuple[Array, Array]:
+def rigid_motion(source: Array, target: Array, weights: Array) -> tuple[Array, Array]:
     """Rotation and translation of least weighted squares (Umeyama 1991, without scale)."""
     w = weights / weights.sum()
     source_centre, target_centre = w @ source, w @ target

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from open_head.identity import rigid_motion
 from open_head.source import JOINT_BONES, Array, Index, Source
 from open_head.topology import Topology
 
@@ -14,9 +15,10 @@ NECK_BETWEEN = 0.6
 # How much of each neck bone's weight follows the neck joint; the rest stays with the root. The skull follows fully.
 NECK_SHARE = {"root": 0.0, "neck01": 0.25, "neck02": 0.6, "neck03": 0.9}
 
-BLINK_RIM_SHARE = (
-    0.6  # rim vertices that a blink takes along by this share of the most belong to the upper lid's middle
-)
+# Rim vertices that a blink takes along by this share of the most belong to the upper lid's middle.
+BLINK_RIM_SHARE = 0.6
+# From the root to this share of the tongue's length it goes with the jaw more and more, from there on wholly.
+TONGUE_FREE = 0.35
 
 
 def joint_positions(source: Source, bones: Array, points: Array, topology: Topology) -> Array:
@@ -77,6 +79,20 @@ def without_strays(names: list[str], deltas: Array, mean: Array, topology: Topol
             if name.startswith("eye") and name.endswith(side):
                 cleaned[row, sockets[sign * mean[sockets, 0] < 0]] = 0.0
     return cleaned
+
+
+def tongue_with_jaw(names: list[str], deltas: Array, mean: Array, topology: Topology) -> Array:
+    """Jaw shapes carry the tongue as they do the lower teeth, but for its root; MakeHuman lets it fill the mouth."""
+    teeth, tongue = topology.part_vertices("teeth_lower"), topology.part_vertices("tongue")
+    depth = mean[tongue, 2]
+    share = ((depth - depth.min()) / (TONGUE_FREE * (depth.max() - depth.min()))).clip(0, 1)[:, None]
+    carried = deltas.copy()
+    for name in ("jawForward", "jawLeft", "jawOpen", "jawRight"):
+        row = names.index(name)
+        rotation, shift = rigid_motion(mean[teeth], mean[teeth] + deltas[row, teeth], np.ones(len(teeth)))
+        moved = mean[tongue] @ rotation.T + shift - mean[tongue]
+        carried[row, tongue] = share * moved + (1 - share) * deltas[row, tongue]
+    return carried
 
 
 def close_blinks(names: list[str], deltas: Array, mean: Array, topology: Topology) -> Array:

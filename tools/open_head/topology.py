@@ -17,11 +17,11 @@ PUPIL_DEGREES = 7.0  # 2.0 mm on the mean head's ball of 16.4 mm
 IRIS_DEGREES = 20.5  # 5.7 mm, an adult iris
 RINGS = (PUPIL_DEGREES, 14.0, IRIS_DEGREES, 29.0, 45.0, 60.0, 78.0, 96.0, 115.0, 135.0, 157.0)
 
-# The helper teeth end level with the lips' opening; incisors stand lower than the resting upper lip by 1-3 mm
-# and close behind the lips.
-TEETH_SHIFT = np.array([0.0, -2.0, 1.5])
-# The helper tongue stands above the lower teeth and fills an open mouth.
-TONGUE_SHIFT = np.array([0.0, -4.0, -3.0])
+# The helper teeth end level with the lips' opening; upper incisors stand lower than the resting upper lip by 1-3 mm,
+# close behind the lips and a little before the lower ones.
+TEETH_SHIFT = {"teeth_upper": np.array([0.0, -3.5, 1.5]), "teeth_lower": np.array([0.0, -2.5, 0.5])}
+# The helper tongue lies at the palate; in an open mouth it would hide everything. Four mm above the lower teeth is enough.
+TONGUE_SHIFT = np.array([0.0, -9.0, -4.0])
 
 EYEBALLS = ("eyeball_left", "eyeball_right")
 
@@ -80,8 +80,8 @@ def build_topology(source: Source) -> Topology:
         tris.append(ball_tris + first)
     stencil = np.concatenate(rows)
     offset = np.zeros((len(stencil), 3))
-    teeth = np.unique(source.quads[np.isin(part, ("teeth_upper", "teeth_lower"))])
-    offset[renumber[teeth]] = TEETH_SHIFT
+    for row, shift in TEETH_SHIFT.items():
+        offset[renumber[np.unique(source.quads[part == row])]] = shift
     offset[renumber[np.unique(source.quads[part == "tongue"])]] = TONGUE_SHIFT
     no_uv = np.full((len(quads[1]), 4, 2), np.nan)
     return Topology(

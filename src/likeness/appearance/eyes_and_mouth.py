@@ -41,8 +41,10 @@ def paint_parts(
         if bool(ball.any()):
             painted[ball] = _eyeball(chart.rest[ball], anatomy_of(head), side, iris)
     painted[part["eye_cavity"]] = skin * skin.new_tensor(_SOCKET)
-    painted[part["teeth"]] = skin.new_tensor(_TEETH)
-    painted[part["tongue"]] = skin.new_tensor(_TONGUE)
+    for name, paint in (("teeth", _TEETH), ("tongue", _TONGUE)):
+        inside = part[name]
+        if bool(inside.any()):
+            painted[inside] = skin.new_tensor(paint) * _reached(chart.rest[inside], anatomy_of(head))[:, None]
     lining = part["inner_mouth"]
     if not bool(lining.any()):
         return painted
@@ -93,6 +95,12 @@ def _eyeball(points: Float[Tensor, "N 3"], anatomy: Anatomy, side: str, iris: Fl
     tone = (1.15 - 0.25 * out) * (1 - 0.72 * _smooth(0.80, 0.98, out)) * spokes
     colour = _over(white, iris * tone[:, None], _smooth(_IRIS + 1.3, _IRIS - 1.3, degrees))
     return _over(colour, torch.full_like(colour, 0.004), _smooth(_PUPIL + 0.9, _PUPIL - 0.9, degrees))
+
+
+def _reached(points: Float[Tensor, "N 3"], anatomy: Anatomy) -> Float[Tensor, " N"]:
+    """How much of the light in front of the mouth comes so deep into it, painted on, as renderers seldom shadow it."""
+    lips = anatomy.rest[anatomy.region("lips") > 0]
+    return 1 - 0.88 * _smooth(14.0, 75.0, lips[:, 2].amax() - points[:, 2]).sqrt()
 
 
 def _mouth(points: Float[Tensor, "N 3"], anatomy: Anatomy, lips: Float[Tensor, "N 3"]) -> Tensor:
