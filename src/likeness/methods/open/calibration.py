@@ -26,6 +26,8 @@ FILE = "landmark_noise.safetensors"
 
 # No landmark is taken for surer than this, mm: renders are not photographs.
 _SMALLEST_DEVIATION = 0.7
+# Neighbours' errors are not independent beside the modes either: each counts as this much less sure.
+_DEPENDENCE = 1.7
 # The detector's depth has a zero of its own: one more mode, wide enough to mean "anything", mm.
 _DEPTH_ZERO = 30.0
 
@@ -94,7 +96,7 @@ class Calibration:
         yaws = torch.rad2deg(torch.atan2(rotation[:, 0, 2], -rotation[:, 2, 2]))
         deviations, modes = zip(*(self.table.at(yaw) for yaw in yaws.tolist()), strict=True)
         turned = torch.einsum("nij,nmlj->nlim", _roll(rotation), torch.stack(modes))
-        return 1 / torch.stack(deviations), turned
+        return 1 / (_DEPENDENCE * torch.stack(deviations)), turned
 
 
 def _roll(rotation: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 3 3"]:

@@ -32,7 +32,7 @@ POSE = 6
 """Rotation 3, position 2, log scale 1; the distance follows from scale and focal length."""
 
 # The landmarks' own noise and their modes, over the calibrated ones: chosen so that weights of still faces stay still.
-_TEMPER, _MODE_TEMPER = 2.5, 1.5
+_TEMPER, _MODE_TEMPER = 1.5, 1.5
 _OUTLIER = 2.5
 # The weights' mean lies below zero, so that the bound holds what is not needed.
 _PULL = 0.1
