@@ -20,7 +20,7 @@ RINGS = (PUPIL_DEGREES, 14.0, IRIS_DEGREES, 29.0, 45.0, 60.0, 78.0, 96.0, 115.0,
 # The helper teeth end level with the lips' opening; upper incisors stand lower than the resting upper lip by 1-3 mm,
 # close behind the lips and a little before the lower ones.
 TEETH_SHIFT = {"teeth_upper": np.array([0.0, -3.5, 1.5]), "teeth_lower": np.array([0.0, -2.5, 0.5])}
-# The helper tongue lies at the palate; in an open mouth it would hide everything. Four mm above the lower teeth is enough.
+# The helper tongue lies at the palate, where it hides everything in an open mouth; four mm above the teeth is enough.
 TONGUE_SHIFT = np.array([0.0, -9.0, -4.0])
 
 EYEBALLS = ("eyeball_left", "eyeball_right")
