@@ -3,8 +3,8 @@
     python benchmarks/bench_reconstruct.py [--rounds 20] [--threads 2]
 
 One run over the sample photo (a face of about 75 pixels in 512 x 512) and the same enlarged four times: detection, fit,
-texture, the whole call at both qualities, and the pictures of the result folder. Best and median of the rounds, taken
-in turn so that a busy moment hits every row alike.
+texture, detail, the whole call at each quality, and the picture of the result folder. Best and median of the rounds,
+taken in turn so that a busy moment hits every row alike.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from likeness.api import Reconstructor, read_photo
+from likeness.detail import detail_from_photo
 from likeness.landmarks import MediaPipe
 from likeness.methods.open.fit import fit_landmarks
 from likeness.methods.open.method import _calibration
@@ -42,7 +43,7 @@ def main() -> None:
 def stages(pixels: np.ndarray) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
     photo = read_photo(pixels)
-    fast, balanced = Reconstructor(quality="fast", max_faces=1), Reconstructor(quality="balanced", max_faces=1)
+    fast, balanced, best = (Reconstructor(quality=name, max_faces=1) for name in ("fast", "balanced", "best"))
     detector, calibration = MediaPipe(), _calibration("mediapipe478")
     face = balanced(photo).faces[0]
     points = torch.from_numpy(detector.detect(pixels, max_faces=1)[0].points)[None].clone()
@@ -50,8 +51,10 @@ def stages(pixels: np.ndarray) -> dict[str, Callable[[], object]]:
         "detection": lambda: detector.detect(pixels, max_faces=1),
         "fit": lambda: fit_landmarks(calibration, points, [pixels.shape[:2]], [None]),
         "texture 1024": lambda: albedo_from_photo(face, pixels),
+        "detail 1024": lambda: detail_from_photo(face, pixels),
         "reconstruct, fast": lambda: fast(photo),
         "reconstruct, balanced": lambda: balanced(photo),
+        "reconstruct, best": lambda: best(photo),
         "overview picture": lambda: overview(pixels, face),
     }
 
