@@ -17,7 +17,7 @@ from likeness.lighting import light_on_facing, srgb_to_linear
 
 # Linear albedo.
 _SCLERA, _SCLERA_CORNER = (0.50, 0.445, 0.42), (0.44, 0.26, 0.23)
-_TEETH, _TONGUE = (0.55, 0.49, 0.39), (0.34, 0.13, 0.12)
+_TEETH, _TONGUE = (0.74, 0.68, 0.57), (0.34, 0.13, 0.12)
 _MOUTH, _THROAT = (0.26, 0.075, 0.07), (0.05, 0.012, 0.012)
 _BROWN = (0.060, 0.032, 0.018)
 _SOCKET = (0.85, 0.52, 0.50)
@@ -100,7 +100,7 @@ def _eyeball(points: Float[Tensor, "N 3"], anatomy: Anatomy, side: str, iris: Fl
 def _reached(points: Float[Tensor, "N 3"], anatomy: Anatomy) -> Float[Tensor, " N"]:
     """How much of the light in front of the mouth comes so deep into it, painted on, as renderers seldom shadow it."""
     lips = anatomy.rest[anatomy.region("lips") > 0]
-    return 1 - 0.88 * _smooth(14.0, 75.0, lips[:, 2].amax() - points[:, 2]).sqrt()
+    return 1 - 0.88 * _smooth(22.0, 70.0, lips[:, 2].amax() - points[:, 2]).sqrt()
 
 
 def _mouth(points: Float[Tensor, "N 3"], anatomy: Anatomy, lips: Float[Tensor, "N 3"]) -> Tensor:

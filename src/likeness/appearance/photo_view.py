@@ -24,7 +24,8 @@ from likeness.render import interpolate, sample_texture
 # A border row or column whose values differ by no more than this (of 255) is a bar, not photo; so many pixels beside it
 # are neither.
 _BAR, _MIXED = 20, 2
-_TO_AND_FRO = 0.5
+# How much of its own shadow is taken back in eye sockets and mouth, and on teeth, which are bright themselves.
+_TO_AND_FRO, _ON_TEETH = 0.5, 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +100,14 @@ def view_photo(face: Face, pixels: UInt8[np.ndarray, "H W 3"], vertex_basis: Ten
 
 def lit_basis(face: Face) -> Float[Tensor, "V 9"]:
     """`shadowed_basis` of a Face in its camera's frame; in eye sockets and mouth half of the shadow is taken back,
-    as light goes to and fro between wet walls there."""
+    as light goes to and fro between wet walls there, and on teeth nearly all of it."""
     rotation, triangles = face.camera.rotation[0], face.head.topology.triangles_tensor
     shadowed = shadowed_basis(face.vertices, triangles, rotation)
     free = irradiance_basis(vertex_normals(face.vertices, triangles) @ rotation.T)
-    inner = torch.stack([anatomy_of(face.head).region(part) for part in PARTS[1:]]).amax(0)
-    return shadowed + _TO_AND_FRO * inner[:, None] * (free - shadowed)
+    anatomy = anatomy_of(face.head)
+    lit = torch.stack([anatomy.region(part) for part in PARTS[1:]]).amax(0) * _TO_AND_FRO
+    lit = torch.where(anatomy.region("teeth") > 0, _ON_TEETH, lit)
+    return shadowed + lit[:, None] * (free - shadowed)
 
 
 def cut(
