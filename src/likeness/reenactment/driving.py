@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import median_filter
 
 from likeness.animate.filters import WEIGHT_NOISE, smooth_values
+from likeness.animate.lids import even_lids, lid_pairs
 from likeness.api import read_photo
 from likeness.errors import InputError, LikenessError, NoFaceError
 from likeness.images import find_photos
@@ -29,7 +29,7 @@ MOST_FRAMES = 100_000
 # Left and right of a driver who is seen from one side differ by how they are seen. What differs for so many frames
 # is no expression.
 _LONG_ENOUGH = 25
-_LIDS, _GAZE, _WINK_S = ("eyeBlink", "eyeSquint", "eyeWide"), "eyeLook", 1.6
+_GAZE = "eyeLook"
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ def evened(driver: Driver, names: Sequence[str]) -> Driver:
     fps = driver.fps
     if fps is None or not pairs or len(driver) < _LONG_ENOUGH:
         return driver
-    lids = [pair for pair in pairs if names[pair[0]].startswith(_LIDS)]
+    lids = lid_pairs(names)
     others = [pair for pair in pairs if pair not in lids and not names[pair[0]].startswith(_GAZE)]
 
     def even(values: np.ndarray) -> np.ndarray:
@@ -128,21 +128,13 @@ def evened(driver: Driver, names: Sequence[str]) -> Driver:
             half = np.median(values[:, left] - values[:, right]) / 2
             values[:, left] -= half
             values[:, right] += half
-        for left, right in lids:
-            lasting = _running_median(values[:, left] - values[:, right], round(_WINK_S * fps))
-            values[:, left] -= lasting.clip(0)
-            values[:, right] += lasting.clip(max=0)
-        return np.maximum(values, 0)
+        return even_lids(np.maximum(values, 0), names, fps=fps)
 
     return _mapped(driver, even, expression_only=True)
 
 
 def _other_side(name: str) -> str:
     return f"{name[: -len('Left')]}Right" if name.endswith("Left") else ""
-
-
-def _running_median(values: np.ndarray, width: int) -> np.ndarray:
-    return median_filter(values, size=2 * (width // 2) + 1, mode="nearest")
 
 
 def _mapped(driver: Driver, change: Callable[[np.ndarray], np.ndarray], *, expression_only: bool = False) -> Driver:

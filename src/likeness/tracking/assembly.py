@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from likeness.animate.closing import closing_weights, to_closing
 from likeness.animate.filters import smooth
+from likeness.animate.lids import even_lids
 from likeness.animate.posing import eye_turns, whole_turns
 from likeness.motion import Motion
 from likeness.rig import Rig
@@ -61,7 +62,7 @@ def assemble(solved: Solved, rig: Rig, *, fps: float, n_frames: int, smoothing: 
     Smoothing stays within the stretches in which the face is seen.
     """
     gaze = np.array([name.startswith("eyeLook") for name in rig.blendshape_names])
-    weights = solved.weights.clip(0, np.where(gaze, np.inf, 1.0))
+    weights = even_lids(solved.weights.clip(0, np.where(gaze, np.inf, 1.0)), rig.blendshape_names, fps=fps)
     # The whole turn of the eyes, of which the shapes show what lies within their range.
     eyes = whole_turns(np.zeros((len(weights), 2, 3)), weights, eye_turns(rig))
     upright = _UPRIGHT @ solved.rotation.astype(np.float64)
