@@ -10,8 +10,8 @@ from scipy.ndimage import median_filter
 
 # Of a pair that differs for longer than this, the eye that is more open is believed; a wink is over sooner.
 WINK_S = 1.6
-# A difference beyond this leaves too little to read a blink from.
-_MOST = 0.8
+# An eye that usually looks more shut than 1 less this has too little range left to read a blink from.
+_LEAST = 0.1
 _LIDS = ("eyeBlink", "eyeSquint", "eyeWide")
 
 
@@ -24,13 +24,15 @@ def lid_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
 def even_lids(values: Float[np.ndarray, "F N"], names: Sequence[str], *, fps: float) -> Float[np.ndarray, "F N"]:
     """Weights (F, N) without what stays uneven between the two eyes for longer than a wink.
 
-    The running median of the difference is where the larger weight of the pair begins; 1 stays 1, so that blinks and
-    winks are as deep as before.
+    The running median of the difference is taken off the larger weight of the pair where that is usual, and less and
+    less up to 1, which stays 1, so that blinks and winks are as deep as before.
     """
     evened = values.copy()
     width = 2 * (round(WINK_S * fps) // 2) + 1
     for left, right in lid_pairs(names):
         lasting = median_filter(values[:, left] - values[:, right], size=width, mode="nearest")
-        for row, begins in ((left, lasting.clip(0, _MOST)), (right, (-lasting).clip(0, _MOST))):
-            evened[:, row] = (evened[:, row] - begins) / (1 - begins)
+        for row, excess in ((left, lasting.clip(0)), (right, (-lasting).clip(0))):
+            usual = median_filter(values[:, row], size=width, mode="nearest")
+            share = (1 - values[:, row]) / (1 - usual).clip(_LEAST)
+            evened[:, row] -= excess * share.clip(0, 1)
     return np.maximum(evened, 0)
