@@ -46,6 +46,8 @@ _EXCESS = (-3.2, 0.9)
 # Less trust than this is none: far from all else, a little would count for all.
 _LEAST = 0.1
 _FADING = 0.08
+# In logs: what is darker than the expected skin by this is something else, and all skin is lighter by the second.
+_DARK, _DARK_WIDTH = -0.7, 0.35
 # Of several photos, how much more the best seen counts for what is fine.
 _FINE_CHOICE = 6.0
 # Of the chart's width: what is broad.
@@ -104,11 +106,14 @@ def _filled(excess: Float[Tensor, "3 S S"], weight: Float[Tensor, "S S"]) -> Flo
     """The excess gone on smoothly into what no photo shows, and fading there: far off, the expected albedo is best.
 
     Every texel knows "no excess" a very little; the pyramid of averages multiplies a lone texel's say by four from
-    level to level, so that this outweighs all else some `_FADING` of the chart's width away.
+    level to level, so that this outweighs all else some `_FADING` of the chart's width away. Brows, lashes and moles do
+    not go on into what is beside them: what is much darker than the skin is not spread.
     """
     least = (1 / (_FADING * weight.shape[-1])) ** 2
-    known = weight + least * (1 - weight)
-    return fill_holes(excess * (weight / known), known)
+    bare = weight * ((excess.mean(0) - _DARK) / _DARK_WIDTH).clamp(0, 1)
+    known = bare + least * (1 - bare)
+    spread = fill_holes(excess * (bare / known), known)
+    return excess * weight + spread * (1 - weight)
 
 
 def _with_one_skin(appearances: Sequence[Appearance]) -> list[Appearance]:
