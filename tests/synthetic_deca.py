@@ -100,3 +100,14 @@ def write_deca(folder: Path, *, with_checkpoint: bool = True) -> Path:
     if with_checkpoint:
         torch.save({**checkpoint(), "global_step": 1}, folder / "deca_model.tar")
     return folder
+
+
+def write_deca_facing(folder: Path) -> Path:
+    """DECA's data, and stand-in weights that at least look at the head from in front."""
+    synthetic_flame.write_deca_data(folder)
+    content = checkpoint()
+    last = content["E_flame"]
+    last["layers.2.weight"] *= 0.1
+    last["layers.2.bias"][206], last["layers.2.bias"][207:209] = 7.5, 0.0
+    torch.save(content, folder / "deca_model.tar")
+    return folder

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 import synthetic_deca
-import synthetic_flame
 from likeness.cli import run
 from likeness.errors import ImageError, InputError, NoFaceError
 from likeness.reenact_runs import reenact
@@ -189,14 +188,7 @@ def test_the_default_set_of_a_photo(astronaut, tmp_path):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """DECA's files, with stand-in weights that at least look at the head from in front."""
-    folder = synthetic_flame.write_deca_data(tmp_path_factory.mktemp("deca"))
-    content = synthetic_deca.checkpoint()
-    last = content["E_flame"]
-    last["layers.2.weight"] *= 0.1
-    last["layers.2.bias"][206], last["layers.2.bias"][207:209] = 7.5, 0.0
-    torch.save(content, folder / "deca_model.tar")
-    return folder
+    return synthetic_deca.write_deca_facing(tmp_path_factory.mktemp("deca"))
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ from PIL import Image
 
 import standin_heads
 import synthetic_deca
-import synthetic_flame
 from animate.test_retarget import face_on
 from likeness.errors import LikenessError
 from likeness.face import Face
@@ -22,14 +21,7 @@ from likeness.transfer_runs import transfer_expressions
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """DECA's files, with stand-in weights that at least look at the head from in front."""
-    folder = synthetic_flame.write_deca_data(tmp_path_factory.mktemp("deca"))
-    content = synthetic_deca.checkpoint()
-    last = content["E_flame"]
-    last["layers.2.weight"] *= 0.1
-    last["layers.2.bias"][206], last["layers.2.bias"][207:209] = 7.5, 0.0
-    torch.save(content, folder / "deca_model.tar")
-    return folder
+    return synthetic_deca.write_deca_facing(tmp_path_factory.mktemp("deca"))
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ from likeness.appearance.unwrap import COARSE, Unwrapped, unwrap
 from likeness.devices import one_thread
 from likeness.errors import InputError
 from likeness.face import Face
+from likeness.filters import smoothstep
 from likeness.heads.protocol import Head
 from likeness.lighting import linear_to_srgb
 from likeness.push_pull import fill_holes
@@ -182,7 +183,7 @@ def _trusted(
     surface = torch.zeros_like(inside)
     surface[chart.inside] = (chart.part == 0).float()
     surface = surface * layer.reached
-    skin = layer.seen * _step(0.45, 0.9, layer.skin) * _clean_ears(head, layer)
+    skin = layer.seen * smoothstep(layer.skin, 0.45, 0.9) * _clean_ears(head, layer)
     weight = _enlarged(skin[None], size)[0] * surface
     weight = (weight - _LEAST).clamp_min(0) / (1 - _LEAST)
     features = zone_maps(head)[[ZONE_NAMES.index(name) for name in ("brows", "lips")]].amax(0)
@@ -254,11 +255,6 @@ def _completed(head: Head, excess: Tensor, weight: Tensor) -> tuple[Tensor, Tens
     total = weight + share
     value = (excess * weight + (1 - weight) * other[:3]) / total.clamp_min(1e-6)
     return value, total.clamp_max(1.0)
-
-
-def _step(low: float, high: float, value: Tensor) -> Tensor:
-    t = ((value - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def _enlarged(image: Tensor, size: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from likeness.filters import smoothstep
 from likeness.heads.protocol import Head
 
 # The distance between the outer corners of the eyes on which the sizes below were drawn, mm.
@@ -69,11 +70,11 @@ class Anatomy:
     def zones(self, points: Float[Tensor, "N 3"]) -> Zones:
         """The zones at rest points."""
         marks, unit = self.marks, self.unit
-        front = _step(-45 * unit, -25 * unit, points[:, 2] - marks[27, 2])
+        front = smoothstep(points[:, 2] - marks[27, 2], -45 * unit, -25 * unit)
         brows = _near(points, [marks[17:22], marks[22:27]], 3.0 * unit, 6.0 * unit)
         lips = _inside(points, marks[48:60], 1.0 * unit) * front
         to_eyes = torch.maximum(_inside_mm(points, marks[36:42]), _inside_mm(points, marks[42:48])) / unit
-        lids = _step(-9.0, -4.0, to_eyes) * front
+        lids = smoothstep(to_eyes, -9.0, -4.0) * front
         cheeks = _blob(points, self._cheek(-1), 17 * unit) + _blob(points, self._cheek(1), 17 * unit)
         nose = _blob(points, marks[30] - torch.tensor([0.0, 2.0, 4.0]) * unit, 13 * unit)
         forehead = _blob(points, marks[27] + torch.tensor([0.0, 38.0, -4.0]) * unit, 17 * unit)
@@ -86,7 +87,7 @@ class Anatomy:
             beard=self._beard(points) * (1 - lips),
             safe=(cheeks + nose + 0.7 * forehead).clamp_max(1.0) * (1 - lips) * (1 - lids),
             centre=self._centre(points),
-            eyes=_step(-0.5, 0.5, to_eyes) * front,
+            eyes=smoothstep(to_eyes, -0.5, 0.5) * front,
         )
 
     def _cheek(self, side: int) -> Float[Tensor, " 3"]:
@@ -99,21 +100,18 @@ class Anatomy:
         marks, unit = self.marks, self.unit
         x, y, z = ((points - marks[33]) / unit).unbind(-1)
         chin = float((marks[8, 1] - marks[33, 1]) / unit)
-        below = _step(5.0, -9.0, y + 14.0 * torch.exp(-(((x.abs() - 32) / 16) ** 2)))
-        throat = _step(chin - 30, chin - 8, y)
-        return below * throat * _step(-85.0, -60.0, z)
+        below = smoothstep(y + 14.0 * torch.exp(-(((x.abs() - 32) / 16) ** 2)), 5.0, -9.0)
+        throat = smoothstep(y, chin - 30, chin - 8)
+        return below * throat * smoothstep(z, -85.0, -60.0)
 
     def _centre(self, points: Tensor) -> Float[Tensor, " N"]:
         marks, unit = self.marks, self.unit
         middle = (marks[27] + marks[33]) / 2
         x, y, _ = ((points - middle) / unit).unbind(-1)
         up = torch.where(y > 0, y / 62.0, y / 75.0)
-        return _step(1.15, 0.6, torch.sqrt((x / 58.0) ** 2 + up**2)) * _step(-75.0, -50.0, (points - marks[30])[:, 2])
-
-
-def _step(low: float, high: float, value: Tensor) -> Tensor:
-    t = ((value - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
+        return smoothstep(torch.sqrt((x / 58.0) ** 2 + up**2), 1.15, 0.6) * smoothstep(
+            (points - marks[30])[:, 2], -75.0, -50.0
+        )
 
 
 def _blob(points: Tensor, centre: Tensor, radius: float) -> Tensor:
@@ -122,7 +120,7 @@ def _blob(points: Tensor, centre: Tensor, radius: float) -> Tensor:
 
 def _near(points: Tensor, lines: list[Tensor], inner: float, outer: float) -> Tensor:
     distance = torch.stack([_to_segments(points, line[:-1], line[1:]).amin(0) for line in lines]).amin(0)
-    return _step(outer, inner, distance)
+    return smoothstep(distance, outer, inner)
 
 
 def _to_segments(points: Float[Tensor, "N D"], a: Float[Tensor, "S D"], b: Float[Tensor, "S D"]) -> Tensor:
@@ -135,7 +133,7 @@ def _to_segments(points: Float[Tensor, "N D"], a: Float[Tensor, "S D"], b: Float
 
 
 def _inside(points: Tensor, outline: Tensor, soft: float) -> Tensor:
-    return _step(-soft, soft, _inside_mm(points, outline))
+    return smoothstep(_inside_mm(points, outline), -soft, soft)
 
 
 def _inside_mm(points: Float[Tensor, "N 3"], outline: Float[Tensor, "M 3"]) -> Float[Tensor, " N"]:

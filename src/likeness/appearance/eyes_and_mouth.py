@@ -12,6 +12,7 @@ from likeness.appearance.anatomy import PARTS, Anatomy
 from likeness.appearance.chart import Chart, anatomy_of
 from likeness.appearance.openings import eye_openings, iris_rings
 from likeness.appearance.read import Appearance
+from likeness.filters import smoothstep
 from likeness.heads.protocol import Head
 from likeness.lighting import light_on_facing, srgb_to_linear
 
@@ -85,38 +86,33 @@ def _eyeball(points: Float[Tensor, "N 3"], anatomy: Anatomy, side: str, iris: Fl
     degrees = torch.rad2deg(torch.atan2(across, depth))
     angle = torch.atan2(offset[:, 1], offset[:, 0])
     corner = (offset[:, 0].abs() / offset.norm(dim=-1)).clamp_max(1.0)
-    white = iris.new_tensor(_SCLERA) + _smooth(0.55, 0.95, corner)[:, None] * (
+    white = iris.new_tensor(_SCLERA) + smoothstep(corner, 0.55, 0.95)[:, None] * (
         iris.new_tensor(_SCLERA_CORNER) - iris.new_tensor(_SCLERA)
     )
-    white = white * (1 - 0.25 * _smooth(30.0, 80.0, degrees))[:, None]
+    white = white * (1 - 0.25 * smoothstep(degrees, 30.0, 80.0))[:, None]
     out = (degrees / _IRIS).clamp(0, 1)
-    spokes = 1 + 0.16 * (torch.sin(angle * 37) * 0.6 + torch.sin(angle * 61 + 1.3) * 0.4) * _smooth(0.35, 0.6, out)
+    spokes = 1 + 0.16 * (torch.sin(angle * 37) * 0.6 + torch.sin(angle * 61 + 1.3) * 0.4) * smoothstep(out, 0.35, 0.6)
     # Lighter around the pupil, dark at the ring (limbus).
-    tone = (1.15 - 0.25 * out) * (1 - 0.72 * _smooth(0.80, 0.98, out)) * spokes
-    colour = _over(white, iris * tone[:, None], _smooth(_IRIS + 1.3, _IRIS - 1.3, degrees))
-    return _over(colour, torch.full_like(colour, 0.004), _smooth(_PUPIL + 0.9, _PUPIL - 0.9, degrees))
+    tone = (1.15 - 0.25 * out) * (1 - 0.72 * smoothstep(out, 0.80, 0.98)) * spokes
+    colour = _over(white, iris * tone[:, None], smoothstep(degrees, _IRIS + 1.3, _IRIS - 1.3))
+    return _over(colour, torch.full_like(colour, 0.004), smoothstep(degrees, _PUPIL + 0.9, _PUPIL - 0.9))
 
 
 def _reached(points: Float[Tensor, "N 3"], anatomy: Anatomy) -> Float[Tensor, " N"]:
     """How much of the light in front of the mouth comes so deep into it, painted on, as renderers seldom shadow it."""
     lips = anatomy.rest[anatomy.region("lips") > 0]
-    return 1 - 0.88 * _smooth(22.0, 70.0, lips[:, 2].amax() - points[:, 2]).sqrt()
+    return 1 - 0.88 * smoothstep(lips[:, 2].amax() - points[:, 2], 22.0, 70.0).sqrt()
 
 
 def _mouth(points: Float[Tensor, "N 3"], anatomy: Anatomy, lips: Float[Tensor, "N 3"]) -> Tensor:
     """The lips' colour at the rim, then red flesh, dark towards the throat."""
     lining = anatomy.rest[anatomy.region("inner_mouth") > 0]
     depth = lining[:, 2].amax() - points[:, 2]
-    flesh = lips.new_tensor(_MOUTH) + _smooth(12.0, 45.0, depth)[:, None] * (
+    flesh = lips.new_tensor(_MOUTH) + smoothstep(depth, 12.0, 45.0)[:, None] * (
         lips.new_tensor(_THROAT) - lips.new_tensor(_MOUTH)
     )
-    return _over(lips, flesh, _smooth(2.0, 8.0, depth))
+    return _over(lips, flesh, smoothstep(depth, 2.0, 8.0))
 
 
 def _over(under: Tensor, paint: Tensor, cover: Float[Tensor, " N"]) -> Tensor:
     return under + cover[:, None] * (paint - under)
-
-
-def _smooth(low: float, high: float, value: Tensor) -> Tensor:
-    t = ((value - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)

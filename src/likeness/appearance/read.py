@@ -35,6 +35,7 @@ from likeness.appearance.skin import Skin, WhiteClue, average_zones, fit_zones, 
 from likeness.appearance.skin_mask import skin_mask, weighted_median
 from likeness.devices import one_thread
 from likeness.face import Face
+from likeness.filters import smoothstep
 from likeness.lighting import N_COEFFICIENTS, fit_light, light_on_facing, srgb_to_linear
 
 _ROUNDS = 3
@@ -113,10 +114,10 @@ def bounded_shading(shading: Float[Tensor, "P 3"], light: Float[Tensor, "9 3"]) 
 
 
 def _may_be_skin(view: PhotoView) -> Float[Tensor, " P"]:
-    facing = ((view.facing - _GRAZING) / (_FACING - _GRAZING)).clamp(0, 1)
+    facing = smoothstep(view.facing, _GRAZING, _FACING)
     clipped = ((1.0 - view.srgb[view.where].amin(-1)) / 0.04).clamp(0, 1)
     skin = (view.part == 0) & view.shown & ~openings(view)[view.where]
-    return facing * facing * (3 - 2 * facing) * clipped * skin * (1 - view.zones.eyes)
+    return facing * clipped * skin * (1 - view.zones.eyes)
 
 
 def _fit_light(view: PhotoView, skin: Skin, confidence: Tensor, last: Tensor | None) -> Float[Tensor, "9 3"]:

@@ -17,6 +17,7 @@ from likeness.appearance.photo_view import cut
 from likeness.appearance.read import Appearance, bounded_shading
 from likeness.cameras import Similarity
 from likeness.face import Face
+from likeness.filters import smoothstep
 from likeness.lighting import light_on_facing, srgb_to_linear
 from likeness.meshes import vertex_normals
 from likeness.render import interpolate
@@ -80,8 +81,7 @@ def _geometry(appearance: Appearance, size: int) -> tuple[Tensor, Tensor, Tensor
     shading = view.vertex_basis @ appearance.light
     attributes = torch.cat([face.vertices, facing, shading], -1)
     texels = interpolate(attributes[None], topology.triangles_tensor, chart.fragments)[0][chart.inside]
-    squarely = ((texels[:, 3] - _GRAZING) / (_FACING - _GRAZING)).clamp(0, 1)
-    squarely = squarely * squarely * (3 - 2 * squarely)
+    squarely = smoothstep(texels[:, 3], _GRAZING, _FACING)
     candidate = squarely > 0
     squarely[candidate] *= face.view.visible(texels[candidate, :3]).float()
     place = face.view.camera.project(texels[None, :, :3])

@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from likeness.face import Face
+from likeness.filters import smoothstep
 from likeness.lighting import linear_to_srgb, srgb_to_linear
 from likeness.meshes import vertex_normals
 from likeness.push_pull import fill_holes
-from likeness.reenactment.parts import INSIDE_MOUTH, OUTSIDE, HeadParts, Part, smoothstep
+from likeness.reenactment.parts import INSIDE_MOUTH, OUTSIDE, HeadParts, Part
 from likeness.reenactment.sight import Pixels, Sight
 from likeness.reenactment.slits import Slits
 from likeness.render import interpolate, rasterize_uv, sample_texture

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from likeness.errors import InputError
+from likeness.filters import smoothstep
 from likeness.heads.protocol import Head
 
 # A vertex that an eye's joint carries so far belongs to the eyeball.
@@ -77,12 +78,6 @@ def head_parts(head: Head, face: Float[Tensor, " V"] | None = None) -> HeadParts
     if "teeth_upper" in regions:
         drop[torch.from_numpy(regions["teeth_upper"])] = _TEETH_DROP_MM
     return HeadParts(_triangle_parts(head), face, upper, loose, drop)
-
-
-def smoothstep(x: Float[Tensor, "*N"], low: float, high: float) -> Float[Tensor, "*N"]:
-    """0 below ``low``, 1 above ``high``, with no kink between."""
-    t = ((x - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def eyeballs(head: Head) -> Bool[Tensor, " V"]:

@@ -19,9 +19,10 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from likeness.face import Face
+from likeness.filters import smoothstep
 from likeness.push_pull import fill_holes
 from likeness.reenactment.colours import facing_camera, hidden_colours
-from likeness.reenactment.parts import HeadParts, Part, head_parts, smoothstep
+from likeness.reenactment.parts import HeadParts, Part, head_parts
 from likeness.reenactment.registration import landmark_shifts
 from likeness.reenactment.sight import Pixels, Sight, Window, see
 from likeness.reenactment.slits import Slits, close_lids

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from likeness.cameras import Pinhole, Similarity, WeakPerspective
-from likeness.reenactment.parts import Part, smoothstep
+from likeness.filters import smoothstep
+from likeness.reenactment.parts import Part
 from likeness.reenactment.slits import Slits
 from likeness.render import interpolate, rasterize
 from likeness.render.rasterization import Fragments

@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from likeness.filters import smoothstep
 from likeness.heads.protocol import Head
-from likeness.reenactment.parts import INSIDE_MOUTH, Part, smoothstep
+from likeness.reenactment.parts import INSIDE_MOUTH, Part
 
 # Upper and lower line of each slit, from corner to corner.
 _LINES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {

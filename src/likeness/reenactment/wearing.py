@@ -11,7 +11,8 @@ from torch import Tensor
 
 from likeness.errors import InputError
 from likeness.face import Face
-from likeness.reenactment.parts import HeadParts, smoothstep
+from likeness.filters import smoothstep
+from likeness.reenactment.parts import HeadParts
 
 Pose = Literal["source", "driver"]
 
