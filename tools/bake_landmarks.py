@@ -10,7 +10,8 @@ never installed: it would drag numpy below 2. Its TFLite graphs become ONNX grap
 - the three custom operators of the attention mesh (landmarks to affine, bilinear crop by an affine, affine of
   landmarks) become arithmetic, MatMul and GridSample;
 - the batch dimension is free; the input is `(B, H, W, 3)` uint8 RGB, scaling included;
-- the mesh network's seven outputs are merged to `points (B, 478, 3)`, pixels of its crop, and `presence (B,)`.
+- the mesh network's seven outputs are merged to `points (B, 478, 3)`, pixels of its crop, and `presence (B,)`;
+- two of its inner layers are outputs too, for the regression of identity.
 
 The same wheel gives the same bytes.
 """

@@ -30,7 +30,7 @@ def test_networks_are_small_and_of_standard_operators() -> None:
     [
         ("face_detector_short", 128, {"boxes": (896, 16), "scores": (896, 1)}),
         ("face_detector_full", 192, {"boxes": (2304, 16), "scores": (2304, 1)}),
-        ("face_mesh", 192, {"points": (478, 3), "presence": ()}),
+        ("face_mesh", 192, {"points": (478, 3), "presence": (), "features_3": (128, 3, 3), "features_2": (160, 2, 2)}),
     ],
 )
 def test_networks_run_on_any_batch(name: str, n_pixels: int, shapes: dict[str, tuple[int, ...]]) -> None:

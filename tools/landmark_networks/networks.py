@@ -12,6 +12,9 @@ from landmark_networks.tflite_graph import TfliteGraph
 
 N_MESH = 468
 N_IRIS = 5
+# Inner layers that `likeness.methods.open.identity_regression` reads: the last of the whole face before its points are
+# read off (128 channels on 3 x 3), and where the attention branch ends (160 on 2 x 2). By their names in the graph.
+INNER_LAYERS = {"features_3": ("Add_240", (128, 3, 3)), "features_2": ("Conv_554", (160, 2, 2))}
 
 
 def tflite_to_onnx(data: bytes, title: str) -> onnx.ModelProto:
@@ -64,8 +67,9 @@ def merge_mesh_outputs(converter: Converter) -> list[onnx.ValueInfoProto]:
     writer.rename_last("points")
     writer.op("Sigmoid", writer.op("Reshape", values["conv_faceflag"], writer.integers(-1)))
     writer.rename_last("presence")
-    n_points = N_MESH + 2 * N_IRIS
-    return [
-        helper.make_tensor_value_info("points", TensorProto.FLOAT, ["batch", n_points, 3]),
-        helper.make_tensor_value_info("presence", TensorProto.FLOAT, ["batch"]),
-    ]
+    outputs: dict[str, tuple[int, ...]] = {"points": (N_MESH + 2 * N_IRIS, 3), "presence": ()}
+    for name, (layer, shape) in INNER_LAYERS.items():
+        writer.op("Identity", layer)
+        writer.rename_last(name)
+        outputs[name] = shape
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *outputs[name]]) for name in outputs]

@@ -34,6 +34,16 @@ def fit_mesh(
     return points, presence
 
 
+def inner_features(
+    image: UInt8[np.ndarray, "H W 3"], faces: Sequence[Float[np.ndarray, "478 D"]], *, device: Device = "auto"
+) -> Float32[np.ndarray, "B 1792"]:
+    """What two inner layers of the network hold of faces whose points are known: 128 × 3 × 3 and 160 × 2 × 2 numbers."""
+    windows = [window_of_points(points) for points in faces]
+    batch = np.stack([sample_window(image, window, N_PIXELS, outside="edge") for window in windows])
+    layers = run_network("face_mesh", ["features_3", "features_2"], batch, device)
+    return np.concatenate([layer.reshape(len(batch), -1) for layer in layers], axis=1)
+
+
 def windows_of_detections(found: Detections) -> list[Window]:
     """MediaPipe's crop: 1.5 times the longer side of the box, square, turned so that the eyes are level."""
     eyes = found.keypoints[:, 1] - found.keypoints[:, 0]
