@@ -76,7 +76,7 @@ class Studio:
     def _head_meshes(
         self, shape: np.ndarray, normals: np.ndarray, albedo: np.ndarray, look: PortraitLook
     ) -> dict[str, mi.Mesh]:
-        # Mitsuba's v runs down the picture's rows from its last one.
+        # Mitsuba has v = 0 in a bitmap's first row, the atlas in its last.
         bitmap = mi.Bitmap(np.ascontiguousarray(albedo[::-1]))
         paint = {"type": "bitmap", "bitmap": bitmap, "raw": True, "filter_type": "bilinear"}
         gloss = {
