@@ -35,11 +35,20 @@ def fit_mesh(
 
 
 def inner_features(
-    image: UInt8[np.ndarray, "H W 3"], faces: Sequence[Float[np.ndarray, "478 D"]], *, device: Device = "auto"
+    image: UInt8[np.ndarray, "H W 3"],
+    faces: Sequence[Float[np.ndarray, "478 D"]],
+    *,
+    mirrored: bool = False,
+    device: Device = "auto",
 ) -> Float32[np.ndarray, "B 1792"]:
-    """What two inner layers of the network hold of faces whose points are known: 128 × 3 × 3 and 160 × 2 × 2 numbers."""
+    """What two inner layers of the network hold of faces whose points are known: 128 × 3 × 3 and 160 × 2 × 2 numbers.
+
+    ``mirrored`` shows the network the mirror image of each face.
+    """
     windows = [window_of_points(points) for points in faces]
     batch = np.stack([sample_window(image, window, N_PIXELS, outside="edge") for window in windows])
+    if mirrored:
+        batch = np.ascontiguousarray(batch[:, :, ::-1])
     layers = run_network("face_mesh", ["features_3", "features_2"], batch, device)
     return np.concatenate([layer.reshape(len(batch), -1) for layer in layers], axis=1)
 

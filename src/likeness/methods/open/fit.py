@@ -21,6 +21,8 @@ from likeness.solve import GemanMcClure, levenberg_marquardt
 _OUTLIER = 4.0
 _ITERATIONS = 25
 _TOLERANCE = 1e-3
+# Precision of an identity that is known: far above what 478 landmarks can say, and well within float32.
+_HELD = 1e7
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +43,12 @@ def fit_landmarks(
     points: Float[Tensor, "n L D"],
     sizes: Sequence[tuple[int, int]],
     focals: Sequence[float | None],
+    *,
+    identity: Float[Tensor, " I"] | None = None,
 ) -> LandmarkFit:
     """Solve for one person in n photos of (height, width) ``sizes``; ``focals`` in pixels where known.
 
-    ``points`` are pixels (D = 2), or pixels and the detector's relative depth (D = 3).
+    ``points`` are pixels (D = 2), or pixels and the detector's relative depth (D = 3). A known ``identity`` is kept.
     """
     model = calibration.model
     n, centre = len(points), torch.tensor([[width / 2, height / 2] for height, width in sizes])
@@ -57,8 +61,8 @@ def fit_landmarks(
     prior = fit_prior(
         sizes,
         focals,
-        identity_precision=calibration.identity_precision,
-        identity_mean=calibration.identity_mean,
+        identity_precision=calibration.identity_precision if identity is None else torch.full_like(identity, _HELD),
+        identity_mean=calibration.identity_mean if identity is None else identity,
         n_expression=model.n_expression,
         n_modes=seen.modes.shape[-1],
     )

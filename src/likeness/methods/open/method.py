@@ -21,8 +21,8 @@ from likeness.landmarks.conventions import Convention
 from likeness.landmarks.sessions import Device
 from likeness.methods.open.calibration import Calibration, calibrate
 from likeness.methods.open.confidence import landmark_confidence
-from likeness.methods.open.fit import LandmarkFit, fit_landmarks
 from likeness.methods.open.following import with_details
+from likeness.methods.open.person import PersonFit, fit_person
 from likeness.methods.protocol import Photo
 from likeness.texture import paint_albedo
 
@@ -57,13 +57,7 @@ class OpenMethod:
         conventions = {found.convention for found in landmarks}
         if len(conventions) != 1:
             raise InputError("the photos of one person need landmarks of one convention, got a mixture.")
-        fit = fit_landmarks(
-            _calibration(conventions.pop()),
-            # Stacking copies into torch's own, aligned memory: sums over unaligned memory round differently.
-            torch.stack([torch.from_numpy(found.points) for found in landmarks]).clone(),
-            [photo.pixels.shape[:2] for photo in photos],
-            [photo.focal for photo in photos],
-        )
+        fit = fit_person(_calibration(conventions.pop()), photos, landmarks, device=self._device)
         faces = [
             self._face(fit, i, photo, found) for i, (photo, found) in enumerate(zip(photos, landmarks, strict=True))
         ]
@@ -90,9 +84,8 @@ class OpenMethod:
         """Mean absolute error of the re-rendered face, sRGB in [0, 1]."""
         return rerender_error(face, pixels, vertex_basis=seen.view.vertex_basis).mean_absolute
 
-    def _face(self, fit: LandmarkFit, index: int, photo: Photo, landmarks: Landmarks) -> Face:
-        residual_mm = float(fit.residual_mm[index])
-        height, width = photo.pixels.shape[:2]
+    def _face(self, person: PersonFit, index: int, photo: Photo, landmarks: Landmarks) -> Face:
+        fit, height, width = person.fit, *photo.pixels.shape[:2]
         return Face(
             head=self._head,
             identity=fit.identity,
@@ -102,10 +95,17 @@ class OpenMethod:
             image_size=(height, width),
             method=self.name,
             confidence=landmark_confidence(
-                photo.pixels, landmarks, identity=fit.identity, residual_mm=residual_mm, device=self._device
+                photo.pixels,
+                landmarks,
+                identity=person.by_landmarks.identity,
+                residual_mm=float(person.by_landmarks.residual_mm[index]),
+                device=self._device,
             ),
             detected=landmarks,
-            residuals={"landmarks_px": float(fit.residual_px[index]), "landmarks_mm": residual_mm},
+            residuals={
+                "landmarks_px": float(fit.residual_px[index]),
+                "landmarks_mm": float(fit.residual_mm[index]),
+            },
         )
 
 

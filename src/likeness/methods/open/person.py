@@ -1,0 +1,104 @@
+"""One person in n photos: landmarks first, then what else the landmark network knows of the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from likeness.heads import load_head
+from likeness.landmarks.base import Landmarks
+from likeness.landmarks.face_mesh import inner_features
+from likeness.landmarks.sessions import Device
+from likeness.methods.open.calibration import Calibration
+from likeness.methods.open.fit import LandmarkFit, fit_landmarks
+from likeness.methods.open.identity_regression import (
+    identity_mirror,
+    mirrored_rotation,
+    read_identity_regression,
+    regression_inputs,
+)
+from likeness.methods.protocol import Photo
+
+# The regression has seen renders only: half way from the landmarks' answer to its own is best on heads of another model.
+_TRUST = 0.6
+# The farthest that answers of renders lie from those of landmarks (root mean square, 99 of 100): farther is no face that
+# the regression knows, and is taken as far only.
+_FARTHEST = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class PersonFit:
+    """``by_landmarks`` is the fit to the landmarks alone; ``fit`` has the final identity, pose and expression."""
+
+    by_landmarks: LandmarkFit
+    fit: LandmarkFit
+
+
+def fit_person(
+    calibration: Calibration, photos: Sequence[Photo], landmarks: Sequence[Landmarks], *, device: Device
+) -> PersonFit:
+    """Solve for the person in the photos, each with its landmarks, all of one convention.
+
+    Landmarks of the package's own network also give the network's inner layers a say; others stand for themselves.
+    """
+    # Stacking copies into torch's own, aligned memory: sums over unaligned memory round differently.
+    points = torch.stack([torch.from_numpy(found.points) for found in landmarks]).clone()
+    sizes = [photo.pixels.shape[:2] for photo in photos]
+    focals = [photo.focal for photo in photos]
+    together = fit_landmarks(calibration, points, sizes, focals)
+    if landmarks[0].convention != "mediapipe478":
+        return PersonFit(together, together)
+    alone = [together]
+    if len(photos) > 1:
+        alone = [fit_landmarks(calibration, points[i, None], [sizes[i]], [focals[i]]) for i in range(len(photos))]
+    return PersonFit(
+        together,
+        fit_landmarks(
+            calibration,
+            points,
+            sizes,
+            focals,
+            identity=_corrected(together.identity, _regressed(alone, photos, landmarks, device)),
+        ),
+    )
+
+
+def _regressed(
+    alone: Sequence[LandmarkFit], photos: Sequence[Photo], landmarks: Sequence[Landmarks], device: Device
+) -> Float[Tensor, " I"]:
+    """The regression's answer, mean over the photos and their mirror images: the network is not quite symmetric."""
+    regression, mirror = read_identity_regression(), _mirror()
+    identity = torch.stack([fit.identity for fit in alone])
+    rotation = torch.cat([fit.camera.rotation for fit in alone])
+    here = regression(regression_inputs(identity, rotation, _features(photos, landmarks, False, device)))
+    there = regression(
+        regression_inputs(identity * mirror, mirrored_rotation(rotation), _features(photos, landmarks, True, device))
+    )
+    return ((here + there * mirror) / 2).mean(0)
+
+
+def _features(
+    photos: Sequence[Photo], landmarks: Sequence[Landmarks], mirrored: bool, device: Device
+) -> Float[Tensor, "n D"]:
+    rows = [
+        inner_features(photo.pixels, [found.points], mirrored=mirrored, device=device)
+        for photo, found in zip(photos, landmarks, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(rows))
+
+
+def _corrected(identity: Float[Tensor, " I"], regressed: Float[Tensor, " I"]) -> Float[Tensor, " I"]:
+    step = regressed - identity
+    size = float(step.square().mean().sqrt())
+    return identity + _TRUST * min(1.0, _FARTHEST / max(size, 1e-9)) * step
+
+
+@cache
+def _mirror() -> Float[Tensor, " I"]:
+    return identity_mirror(load_head("open"))
