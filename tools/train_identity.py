@@ -1,10 +1,10 @@
 """Learn identity from the landmark network's inner layers: the open method's `identity_regression`.
 
-    python tools/train_identity.py [--count 3000] [--jobs 2] [--keep FOLDER]
+    python tools/train_identity.py [--count 6000] [--jobs 2] [--keep FOLDER]
 
 Takes portraits of known people, finds and fits their landmarks, and solves a ridge regression from fitted identity and
 pose and the network's inner layers to the true identity. With --keep the portraits stay in FOLDER, and a run that was
-stopped goes on from them. Needs the bake and portraits extras, and about half an hour on two cores. A path tracer's and
+stopped goes on from them. Needs the bake and portraits extras, and about an hour on two cores. A path tracer's and
 a network's floats differ in their last bits between machines, so the file is kept, not made again in a test.
 """
 
@@ -24,7 +24,7 @@ import torch
 from calibrate_landmarks import SIZE as CAMERA_SIZE
 from calibrate_landmarks import draw_camera, draw_expression
 from open_head.portrait_paint import draw_portrait_look
-from open_head.portrait_people import People, jitter_expression, mirror_signs
+from open_head.portrait_people import People, jitter_expression
 from PIL import Image, ImageFilter
 from safetensors.numpy import save
 from tqdm import tqdm
@@ -37,13 +37,13 @@ from likeness.landmarks import MediaPipe
 from likeness.landmarks.face_mesh import inner_features
 from likeness.methods.open.calibration import Calibration, calibrate
 from likeness.methods.open.fit import fit_landmarks
-from likeness.methods.open.identity_regression import regression_inputs
+from likeness.methods.open.identity_regression import identity_mirror, regression_inputs
 
 OUTPUT = Path(__file__).parents[1] / "src/likeness/methods/open/identity_regression.safetensors"
 SIZE = 224
 BLOCK = 100
 SEED = 20262
-RIDGE = 1.0
+RIDGE = 0.1
 HELD_OUT = 10  # every tenth block, for the report alone
 
 
@@ -78,7 +78,7 @@ class Ridge:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=3000, help="portraits, in blocks of a hundred")
+    parser.add_argument("--count", type=int, default=6000, help="portraits, in blocks of a hundred")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the portraits are kept, and found again")
     parser.add_argument("--output", type=Path, default=OUTPUT)
@@ -144,7 +144,7 @@ def read_portraits(path: Path) -> Portraits:
 def observe(portraits: Portraits, rng: np.random.Generator) -> Observations:
     """Each face twice, as far as it is found: as it is, and mirrored in a picture that has been through more."""
     head, calibration, detector = load_open_head(), _calibration(), MediaPipe(device="cpu", min_score=0.2)
-    signs = mirror_signs(head).astype(np.float32)
+    signs = identity_mirror(head).numpy()
     inputs, identities = [], []
     for identity, jpeg in zip(portraits.identity, portraits.jpegs, strict=True):
         picture = np.asarray(Image.open(io.BytesIO(jpeg)))

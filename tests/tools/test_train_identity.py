@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 import train_identity
-from open_head.portrait_people import mirror_signs
 from PIL import Image
 from safetensors.torch import load_file
 from train_identity import Observations, Portraits, fit_ridge, read_portraits, spoil, together, write_portraits
 
 from likeness.heads.open_head import load_open_head
-from likeness.methods.open.identity_regression import IdentityRegression
+from likeness.methods.open.identity_regression import IdentityRegression, identity_mirror
 from painted_person import person, photograph
 
 
@@ -86,7 +85,7 @@ def test_faces_that_are_found_count_twice_and_others_not_at_all() -> None:
     whose = np.random.default_rng(4).normal(0, 1, (2, 100)).astype(np.float32)
     portraits = Portraits(whose, [train_identity.to_jpeg(Image.fromarray(picture), 95) for picture in (empty, face)])
     seen = train_identity.observe(portraits, np.random.default_rng(5))
-    assert np.allclose(seen.identity, [whose[1], whose[1] * mirror_signs(load_open_head())])
+    assert np.allclose(seen.identity, [whose[1], whose[1] * identity_mirror(load_open_head()).numpy()])
     assert seen.inputs.shape == (2, 100 + 9 + 81 + 1792) and np.isfinite(seen.inputs).all()
     # The mirrored head leans the other way: cosines of a turn about the vertical stay, its sines change sign.
     rotation = seen.inputs[:, 100:109].reshape(2, 3, 3)

@@ -113,14 +113,6 @@ def jitter_expression(weights: np.ndarray, names: tuple[str, ...], rng: np.rando
     return weights.clip(0, 1)
 
 
-def mirror_signs(head: OpenHead) -> np.ndarray:
-    """(I) ±1: a mirrored head's identity is its own times these, as each direction is symmetric or its opposite."""
-    assert head.topology.mirror is not None
-    _, basis = _linear_model(head)
-    mirrored = basis[:, head.topology.mirror] * [-1, 1, 1]
-    return np.sign((basis * mirrored).sum(axis=(1, 2)))
-
-
 def _linear_model(head: OpenHead) -> tuple[np.ndarray, np.ndarray]:
     """Mean head (V, 3) and its moves by identity (I, V, 3), mm."""
     mean = head.vertices(torch.zeros(1, head.n_identity))[0].double().numpy()

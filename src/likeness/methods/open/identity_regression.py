@@ -1,8 +1,8 @@
 """Identity from what the landmark network saw and did not say: a linear regression on its inner layers.
 
-The network's points of different people differ less than the people do, and a fit to points cannot know. Its inner layers
-hold more. ``tools/train_identity.py`` learns, on path-traced portraits of known heads, a ridge regression from those
-layers, the identity fitted to the points and the pose, to the true identity.
+The network's points of different people differ less than the people do, and a fit to points cannot know. Its inner
+layers hold more. ``tools/train_identity.py`` learns, on path-traced portraits of known heads, a ridge regression from
+those layers, the identity fitted to the points and the pose, to the true identity.
 """
 
 from __future__ import annotations

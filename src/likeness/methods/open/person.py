@@ -25,10 +25,10 @@ from likeness.methods.open.identity_regression import (
 )
 from likeness.methods.protocol import Photo
 
-# The regression has seen renders only: half way from the landmarks' answer to its own is best on heads of another model.
-_TRUST = 0.6
-# The farthest that answers of renders lie from those of landmarks (root mean square, 99 of 100): farther is no face that
-# the regression knows, and is taken as far only.
+# The regression has seen portraits of the open head only: on heads of another model this share of its word is best.
+_TRUST = 0.4
+# How far its answers lie from those of landmarks (root mean square, 99 of 100 portraits it has not seen): what lies
+# farther is no face that it knows, and counts as lying there.
 _FARTHEST = 0.9
 
 
