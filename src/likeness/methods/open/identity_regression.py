@@ -17,6 +17,7 @@ from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor
 
+from likeness.errors import InputError
 from likeness.heads import Head
 
 FILE = "identity_regression.safetensors"
@@ -38,8 +39,11 @@ class IdentityRegression:
 def identity_mirror(head: Head) -> Float[Tensor, " I"]:
     """+1 or -1: what each number of an identity becomes for the mirror image of a person.
 
-    Every direction of the open head's identity is either symmetric or antisymmetric.
+    Every direction of the open head's identity is either symmetric or antisymmetric. Raises `InputError` for a head
+    that does not know its mirror image.
     """
+    if head.topology.mirror is None:
+        raise InputError("this head does not say which vertices mirror each other, so its identities have no mirror.")
     moves = head.vertices(torch.eye(head.n_identity)) - head.vertices(torch.zeros(1, head.n_identity))
     mirror = torch.from_numpy(head.topology.mirror.astype(np.int64))
     reflected = moves[:, mirror] * torch.tensor([-1.0, 1.0, 1.0])
