@@ -164,7 +164,7 @@ class Painter:
         colour[cavity] = look.skin * [0.85, 0.5, 0.48]
         depth = self.mean[self.head.topology.region("lips"), 2].max() - place[:, 2]
         lining = part == "inner_mouth"
-        lips = _step(0.3, 0.7, values[:, 0])
+        lips = smoothstep(0.3, 0.7, values[:, 0])
         flesh = np.array([0.42, 0.12, 0.12]) * np.exp(-np.clip(depth - 8.0, 0, 40) / 12.0)[:, None]
         colour[lining] = (flesh + lips[:, None] * (colour - flesh))[lining]
         colour[part == "tongue"] = [0.6, 0.28, 0.28]
@@ -176,26 +176,26 @@ class Painter:
         blotch = np.sin(place @ look.blotches[:, :3].T + look.blotches[:, 3]).mean(axis=1)
         colour = look.skin * (1 + 0.12 * blotch[:, None])
         colour = colour * (1 - values[:, 4:5] * [0.03, 0.14, 0.13])
-        lips = _step(0.35, 0.65, values[:, 0]) * look.lip_strength
-        colour = _blend(colour, look.skin * [0.85, 0.42, 0.44], lips)
-        brow = _step(0.0, 0.45, _inside_brow(place, self.eyes["left"], look.brow_width))
+        lips = smoothstep(0.35, 0.65, values[:, 0]) * look.lip_strength
+        colour = blend(colour, look.skin * [0.85, 0.42, 0.44], lips)
+        brow = smoothstep(0.0, 0.45, _inside_brow(place, self.eyes["left"], look.brow_width))
         strands = 0.75 + 0.25 * np.sin(place[:, 0] * 5.0 + place[:, 1] * 2.5)
-        colour = _blend(colour, look.hair * 0.8, brow * strands * look.brow_strength)
+        colour = blend(colour, look.hair * 0.8, brow * strands * look.brow_strength)
         upper, away = values[:, 5], values[:, 1]
-        lash = upper * _step(1.5, 0.5, away) + 0.5 * (1 - upper) * _step(1.1, 0.3, away)
-        colour = _blend(colour, look.hair * 0.4, lash * look.lash_strength)
+        lash = upper * smoothstep(1.5, 0.5, away) + 0.5 * (1 - upper) * smoothstep(1.1, 0.3, away)
+        colour = blend(colour, look.hair * 0.4, lash * look.lash_strength)
         offset = np.stack([np.abs(place[:, 0]), *(place[:, 1:] - self.nose_tip[1:]).T], axis=1) - NOSTRIL
-        nostril = _step(1.15, 0.8, np.linalg.norm(offset / NOSTRIL_RADII, axis=1))
-        colour = _blend(colour, look.skin * [0.12, 0.06, 0.05], nostril)
-        return _blend(colour, look.hair, _step(0.25, 0.75, values[:, 2]) * float(look.hair_mm > 0))
+        nostril = smoothstep(1.15, 0.8, np.linalg.norm(offset / NOSTRIL_RADII, axis=1))
+        colour = blend(colour, look.skin * [0.12, 0.06, 0.05], nostril)
+        return blend(colour, look.hair, smoothstep(0.25, 0.75, values[:, 2]) * float(look.hair_mm > 0))
 
     def _eyeball(self, offset: np.ndarray, look: Look) -> np.ndarray:
         degrees = np.degrees(np.arctan2(np.linalg.norm(offset[:, :2], axis=1), offset[:, 2]))
         colour = np.tile([0.80, 0.77, 0.75], (len(offset), 1))
         spoke = 0.85 + 0.15 * np.sin(np.arctan2(offset[:, 1], offset[:, 0]) * 23)
-        iris = look.iris[None] * spoke[:, None] * (1 - 0.5 * _step(0.8, 1.0, degrees / IRIS_DEGREES))[:, None]
-        colour = _blend(colour, iris, _step(IRIS_DEGREES + 1, IRIS_DEGREES - 1, degrees))
-        return _blend(colour, np.array([0.01, 0.01, 0.01]), _step(PUPIL_DEGREES + 1, PUPIL_DEGREES - 1, degrees))
+        iris = look.iris[None] * spoke[:, None] * (1 - 0.5 * smoothstep(0.8, 1.0, degrees / IRIS_DEGREES))[:, None]
+        colour = blend(colour, iris, smoothstep(IRIS_DEGREES + 1, IRIS_DEGREES - 1, degrees))
+        return blend(colour, np.array([0.01, 0.01, 0.01]), smoothstep(PUPIL_DEGREES + 1, PUPIL_DEGREES - 1, degrees))
 
     def _shade(
         self, albedo: np.ndarray, normal: np.ndarray, occlusion: np.ndarray, part: np.ndarray, look: Look
@@ -219,10 +219,10 @@ def _inside_brow(place: np.ndarray, eye: np.ndarray, width: float) -> np.ndarray
     return np.where(place[:, 2] > eye[2] - 15.0, 1 - np.hypot(up - middle, past_end) / half, -1.0)
 
 
-def _step(low: float, high: float, value: np.ndarray) -> np.ndarray:
+def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
-def _blend(colour: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
+def blend(colour: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
     return colour + share[:, None] * (other - colour)

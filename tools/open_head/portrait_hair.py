@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from open_head.painting import Painter, _step
+from open_head.painting import Painter, smoothstep
 from open_head.regions import BROW
 
 HairKind = Literal["bald", "buzz", "short", "long", "up", "fringe"]
@@ -247,7 +247,7 @@ def _comb(style: HairStyle, mean: np.ndarray) -> np.ndarray:
     if style.kind == "fringe":
         return np.where(_in_front(mean)[:, None], [0, 0.2, 1.0], np.stack([side, zero - 0.3, zero], 1))
     # Long hair leaves the forehead free.
-    backwards = style.backwards + 1.5 * _step(-70, -20, mean[:, 2] - mean[:, 2].max())
+    backwards = style.backwards + 1.5 * smoothstep(-70, -20, mean[:, 2] - mean[:, 2].max())
     return np.stack([np.sign(mean[:, 0] - style.parting_mm), zero - 0.1, -backwards], 1)
 
 

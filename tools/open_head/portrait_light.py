@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from likeness.lighting import linear_to_srgb
-from open_head.painting import _step
+from open_head.painting import smoothstep
 
 # Above this share of white, tones are rounded off towards it, as film and phones do.
 SHOULDER = 0.8
@@ -24,7 +24,7 @@ def environment(rng: np.random.Generator, *, height: int = 32) -> np.ndarray:
     """
     directions = _directions(height)
     sky, ground = _tint(0.12, rng) * rng.uniform(0.3, 1), _tint(0.15, rng) * rng.uniform(0.05, 0.6)
-    rise = _step(-0.5, 0.6, directions[..., 1])[..., None]
+    rise = smoothstep(-0.5, 0.6, directions[..., 1])[..., None]
     light = (ground * (1 - rise) + sky * rise) * rng.uniform(0.2, 1.2)
     for _ in range(rng.integers(3, 10)):
         light = light + _patch(directions, rng)

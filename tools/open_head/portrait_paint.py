@@ -13,7 +13,7 @@ import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from likeness.render import rasterize
-from open_head.painting import HAIR_TONES, IRIS_TONES, SKIN_TONES, Painter, _blend, _step
+from open_head.painting import HAIR_TONES, IRIS_TONES, SKIN_TONES, Painter, blend, smoothstep
 from open_head.portrait_hair import Brow, HairStyle, draw_brow, draw_hair_style
 from open_head.regions import NOSTRIL, NOSTRIL_RADII
 from open_head.topology import IRIS_DEGREES, PUPIL_DEGREES
@@ -105,8 +105,8 @@ class AtlasPainter:
         colour = self._skin(look, tone)
         colour = self._stubble(colour, look, rng)
         colour = self._freckles(colour, look, rng)
-        lips = _step(0.3, 0.65, self.in_lips) * look.lip_strength
-        colour = _blend(colour, look.lips * np.exp(2 * tone)[:, None], lips)
+        lips = smoothstep(0.3, 0.65, self.in_lips) * look.lip_strength
+        colour = blend(colour, look.lips * np.exp(2 * tone)[:, None], lips)
         colour = self._brows(colour, look, tone, rng)
         colour = self._lids_nostrils_scalp(colour, look)
         colour = self._inner_parts(colour, look, lips)
@@ -133,32 +133,35 @@ class AtlasPainter:
             return colour
         _, up, forwards = self.from_nose.T
         grows = (
-            _step(-44, -56, up) * _step(62, 50, -forwards) * _step(-95, -70, up) * (1 - _step(0.2, 0.5, self.in_lips))
+            smoothstep(-44, -56, up)
+            * smoothstep(62, 50, -forwards)
+            * smoothstep(-95, -70, up)
+            * (1 - smoothstep(0.2, 0.5, self.in_lips))
         )
         share = grows * look.beard * (0.8 + 0.4 * rng.random(len(grows)))
-        return _blend(colour, 0.35 * look.skin + 0.3 * look.hair, share)
+        return blend(colour, 0.35 * look.skin + 0.3 * look.hair, share)
 
     def _freckles(self, colour: np.ndarray, look: PortraitLook, rng: np.random.Generator) -> np.ndarray:
         if not look.freckles:
             return colour
-        spots = _step(1.2, 2.2, 4.2 * self._pores(1.2, rng))
-        return _blend(colour, look.skin * [0.6, 0.45, 0.35], 2 * look.freckles * spots)
+        spots = smoothstep(1.2, 2.2, 4.2 * self._pores(1.2, rng))
+        return blend(colour, look.skin * [0.6, 0.45, 0.35], 2 * look.freckles * spots)
 
     def _brows(self, colour: np.ndarray, look: PortraitLook, tone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         lines = np.sin(self.place[:, 0] * 4 + self.place[:, 1] * 2 + 6 * tone)
         strands = np.clip(0.7 + 0.5 * lines + 0.3 * rng.standard_normal(len(lines)), 0, 1)
-        inside = _step(0, 0.6, look.brow.depth(self.place, self.eyes["left"]))
-        return _blend(colour, 1.2 * look.hair, inside * strands * look.brow.strength)
+        inside = smoothstep(0, 0.6, look.brow.depth(self.place, self.eyes["left"]))
+        return blend(colour, 1.2 * look.hair, inside * strands * look.brow.strength)
 
     def _lids_nostrils_scalp(self, colour: np.ndarray, look: PortraitLook) -> np.ndarray:
-        upper, lower = _step(1.6, 0.5, self.to_eye_rim), _step(1.1, 0.3, self.to_eye_rim)
+        upper, lower = smoothstep(1.6, 0.5, self.to_eye_rim), smoothstep(1.1, 0.3, self.to_eye_rim)
         lashes = self.upper_lid * upper + 0.4 * (1 - self.upper_lid) * lower
-        colour = _blend(colour, 0.3 * look.hair + 0.005, lashes * look.lash_strength)
-        nostrils = _step(1.1, 0.7, np.linalg.norm((self.from_nose - NOSTRIL) / NOSTRIL_RADII, axis=1))
-        colour = _blend(colour, look.skin * [0.25, 0.12, 0.1], 0.9 * nostrils)
+        colour = blend(colour, 0.3 * look.hair + 0.005, lashes * look.lash_strength)
+        nostrils = smoothstep(1.1, 0.7, np.linalg.norm((self.from_nose - NOSTRIL) / NOSTRIL_RADII, axis=1))
+        colour = blend(colour, look.skin * [0.25, 0.12, 0.1], 0.9 * nostrils)
         if look.hair_style.kind == "bald":
-            return _blend(colour, 0.75 * look.skin + 0.1 * look.hair, 0.25 * _step(0.3, 0.7, self.in_hair))
-        return _blend(colour, 0.2 * look.skin + 0.6 * look.hair, 0.9 * _step(0.35, 0.75, self.in_hair))
+            return blend(colour, 0.75 * look.skin + 0.1 * look.hair, 0.25 * smoothstep(0.3, 0.7, self.in_hair))
+        return blend(colour, 0.2 * look.skin + 0.6 * look.hair, 0.9 * smoothstep(0.35, 0.75, self.in_hair))
 
     def _inner_parts(self, colour: np.ndarray, look: PortraitLook, lips: np.ndarray) -> np.ndarray:
         colour = colour.copy()
@@ -208,6 +211,8 @@ def _eyeball(offset: np.ndarray, iris: np.ndarray) -> np.ndarray:
     redder = np.clip(degrees - 35, 0, 60)[:, None] / 60 * [0.1, 0.5, 0.5]
     colour = np.array(SCLERA) * np.exp(-redder)
     fibres = 0.85 + 0.2 * np.sin(angle * 23) * np.sin(angle * 7 + 1)
-    limbus = 1 - 0.6 * _step(0.8, 1, degrees / IRIS_DEGREES)
-    colour = _blend(colour, iris * (fibres * limbus)[:, None], _step(IRIS_DEGREES + 1.5, IRIS_DEGREES - 1.5, degrees))
-    return _blend(colour, np.array(PUPIL), _step(PUPIL_DEGREES + 1, PUPIL_DEGREES - 1, degrees))
+    limbus = 1 - 0.6 * smoothstep(0.8, 1, degrees / IRIS_DEGREES)
+    colour = blend(
+        colour, iris * (fibres * limbus)[:, None], smoothstep(IRIS_DEGREES + 1.5, IRIS_DEGREES - 1.5, degrees)
+    )
+    return blend(colour, np.array(PUPIL), smoothstep(PUPIL_DEGREES + 1, PUPIL_DEGREES - 1, degrees))

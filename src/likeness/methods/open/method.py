@@ -97,8 +97,8 @@ class OpenMethod:
             confidence=landmark_confidence(
                 photo.pixels,
                 landmarks,
-                identity=person.by_landmarks.identity,
-                residual_mm=float(person.by_landmarks.residual_mm[index]),
+                identity=person.by_landmarks[index].identity,
+                residual_mm=float(person.by_landmarks[index].residual_mm[0]),
                 device=self._device,
             ),
             detected=landmarks,
