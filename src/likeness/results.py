@@ -22,8 +22,8 @@ from likeness.normal_maps import normals_to_picture, tangent_normals
 from likeness.portraits import depth_of, overview
 
 _CONVENTIONS = ("ibug68", "mediapipe478", "five")
-DEPTH_SCALE = 0.1
-"""Millimetres a step of depth.png; 16 bit then reach 6.5 m."""
+DEPTH_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Millimetres a step of depth.png: the first that reaches the head. 16 bit reach 6.5 m at the first."""
 DISPLACEMENT_SCALE = 0.0005
 """Millimetres a step of displacement.png, whose middle step stands for 0; 16 bit then reach ±16 mm."""
 DISPLACEMENT_OFFSET = -32768 * DISPLACEMENT_SCALE
@@ -36,13 +36,19 @@ def write_result(folder: Path, photo: Photo, face: Face, formats: Sequence[str])
     write_meshes(folder, face, formats)
     depth = depth_of(face) if "depth" in formats else None
     if depth is not None:
-        write_depth(folder / "depth.png", depth, scale=DEPTH_SCALE)
+        write_depth(folder / "depth.png", depth, scale=_depth_scale(face))
     if "landmarks" in formats:
         _write_json(folder / "landmarks.json", landmarks_record(face))
     if "parameters" in formats:
         _write_json(folder / "parameters.json", parameters_record(face))
     if "overview" in formats:
         write_image(folder / "overview.png", overview(photo.pixels, face))
+
+
+def _depth_scale(face: Face) -> float:
+    """By the farthest vertex, so that a face far away costs steps and not the result."""
+    farthest = float(face.camera.project_with_depth(face.vertices[None])[..., 2].max())
+    return next((scale for scale in DEPTH_SCALES if farthest < 65535 * scale), DEPTH_SCALES[-1])
 
 
 def write_meshes(folder: Path, face: Face, formats: Sequence[str]) -> None:
@@ -155,7 +161,7 @@ def parameters_record(face: Face) -> dict[str, Any]:
         },
         "camera": _camera_record(face),
         "light": None if face.light is None else _rounded(face.light, 6),
-        "depth": {"file": "depth.png", "millimetres_per_step": DEPTH_SCALE, "empty": 0},
+        "depth": {"file": "depth.png", "millimetres_per_step": _depth_scale(face), "empty": 0},
         "displacement": _displacement_record(face),
         "image_size": {"width": face.image_size[1], "height": face.image_size[0]},
     }
