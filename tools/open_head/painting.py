@@ -12,7 +12,7 @@ import torch
 from likeness.heads.open_head import OpenHead
 from likeness.meshes import vertex_normals
 from likeness.render import rasterize
-from open_head.regions import BROW, NOSTRIL, NOSTRIL_RADII
+from open_head.regions import NOSTRIL, NOSTRIL_RADII, brow_paint
 from open_head.topology import IRIS_DEGREES, PUPIL_DEGREES
 
 SUPERSAMPLE = 2
@@ -178,7 +178,7 @@ class Painter:
         colour = colour * (1 - values[:, 4:5] * [0.03, 0.14, 0.13])
         lips = smoothstep(0.35, 0.65, values[:, 0]) * look.lip_strength
         colour = blend(colour, look.skin * [0.85, 0.42, 0.44], lips)
-        brow = smoothstep(0.0, 0.45, _inside_brow(place, self.eyes["left"], look.brow_width))
+        brow = smoothstep(0.0, 0.45, brow_paint(place, self.eyes["left"], width=look.brow_width))
         strands = 0.75 + 0.25 * np.sin(place[:, 0] * 5.0 + place[:, 1] * 2.5)
         colour = blend(colour, look.hair * 0.8, brow * strands * look.brow_strength)
         upper, away = values[:, 5], values[:, 1]
@@ -209,14 +209,6 @@ class Painter:
         gloss = np.clip(normal @ half, 0, 1)
         shine = np.where(eye, 0.9 * gloss**300, 0.06 * gloss**12 * occlusion)
         return albedo**1.6 * light[:, None] * 1.25 + shine[:, None]
-
-
-def _inside_brow(place: np.ndarray, eye: np.ndarray, width: float) -> np.ndarray:
-    outward, up = np.abs(place[:, 0]), place[:, 1] - eye[1]
-    middle = np.interp(outward, BROW[:, 0], BROW[:, 1])
-    half = np.interp(outward, BROW[:, 0], BROW[:, 2]) * width
-    past_end = np.maximum(BROW[0, 0] - outward, outward - BROW[-1, 0]).clip(0.0)
-    return np.where(place[:, 2] > eye[2] - 15.0, 1 - np.hypot(up - middle, past_end) / half, -1.0)
 
 
 def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from open_head.painting import Painter, smoothstep
-from open_head.regions import BROW
+from open_head.regions import brow_paint
 
 HairKind = Literal["bald", "buzz", "short", "long", "up", "fringe"]
 SHARE_OF_KIND = (0.08, 0.17, 0.3, 0.27, 0.1, 0.08)
@@ -54,12 +54,10 @@ class Brow:
 
     def depth(self, place: np.ndarray, eye: np.ndarray) -> np.ndarray:
         """How deep (N) places on the mean head (N, 3) lie inside: 1 on the middle line, 0 at the edge."""
-        out, up = np.abs(place[:, 0]) - self.out, place[:, 1] - eye[1]
-        bend = self.up + self.tilt * (out - 30) + self.arch * (8 - np.abs(out - 34))
-        middle = np.interp(out, BROW[:, 0], BROW[:, 1]) + bend
-        half = np.interp(out, BROW[:, 0], BROW[:, 2]) * self.width
-        past_end = np.maximum(BROW[0, 0] - out, out - BROW[-1, 0]).clip(0)
-        return np.where(place[:, 2] > eye[2] - 15, 1 - np.hypot(up - middle, past_end) / half, -1)
+        return brow_paint(place, eye, width=self.width, outwards=self.out, bend=self._rise)
+
+    def _rise(self, outward: np.ndarray) -> np.ndarray:
+        return self.up + self.tilt * (outward - 30) + self.arch * (8 - np.abs(outward - 34))
 
 
 @dataclass(frozen=True)

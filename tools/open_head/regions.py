@@ -1,5 +1,7 @@
 """Named vertex sets of the baked head, from MakeHuman's parts and paint, its own shape targets, and a drawn brow."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from open_head.source import Array, Source
@@ -38,11 +40,21 @@ def build_regions(
     return dict(sorted(regions.items()))
 
 
-def brow_paint(points: Array, eye_left: Array) -> Array:
-    """How deep (…,) mean-head points (…, 3) lie inside the drawn brow: 1 on its middle line, 0 at its edge."""
-    outward, up = np.abs(points[..., 0]), points[..., 1] - eye_left[1]
-    middle = np.interp(outward, BROW[:, 0], BROW[:, 1])
-    half = np.interp(outward, BROW[:, 0], BROW[:, 2])
+def brow_paint(
+    points: Array,
+    eye_left: Array,
+    *,
+    width: float = 1.0,
+    outwards: float = 0.0,
+    bend: Callable[[Array], Array] = np.zeros_like,
+) -> Array:
+    """How deep (…,) mean-head points (…, 3) lie inside the drawn brow: 1 on its middle line, 0 at its edge.
+
+    A person's own brow is ``width`` times as wide, moved ``outwards``, and raised by ``bend`` of the way outwards, mm.
+    """
+    outward, up = np.abs(points[..., 0]) - outwards, points[..., 1] - eye_left[1]
+    middle = np.interp(outward, BROW[:, 0], BROW[:, 1]) + bend(outward)
+    half = np.interp(outward, BROW[:, 0], BROW[:, 2]) * width
     past_end = np.maximum(BROW[0, 0] - outward, outward - BROW[-1, 0]).clip(0.0)
     in_front = points[..., 2] > eye_left[2] - 15.0
     return np.where(in_front, 1 - np.hypot(up - middle, past_end) / half, -1.0)
