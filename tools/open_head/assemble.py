@@ -11,6 +11,7 @@ from open_head.flatten import signed_area
 from open_head.identity import EARS, EYEBALLS, FACE, HIDDEN, SCALP_AND_NECK, Identity, align, learn_identity
 from open_head.landmark_file import LANDMARKS, landmark_tensors
 from open_head.masks import painted_masks
+from open_head.nostrils import deep_nostrils
 from open_head.people import N_PEOPLE, SEED, draw_people
 from open_head.regions import build_regions
 from open_head.rig import (
@@ -62,8 +63,9 @@ def bake_geometry() -> tuple[dict[str, np.ndarray], dict[str, str]]:
     atlas = build_atlas(topology, triangles, identity.mean, jaw_open, paint["face"], paint["ears"])
     regions = build_regions(topology, source, identity.mean, paint, expression)
     origin = _face_centre(identity.mean, regions["face"])
+    mean = deep_nostrils(identity.mean, topology, regions["nostrils"], regions["skin"])
     tensors = {
-        "mean": (identity.mean - origin).astype(np.float32),
+        "mean": (mean - origin).astype(np.float32),
         "identity": identity.basis.astype(np.float16),
         "expression": expression.astype(np.float16),
         "joint_mean": (identity.joint_mean - origin).astype(np.float32),

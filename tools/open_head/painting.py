@@ -12,7 +12,8 @@ import torch
 from likeness.heads.open_head import OpenHead
 from likeness.meshes import vertex_normals
 from likeness.render import rasterize
-from open_head.regions import NOSTRIL, NOSTRIL_RADII, brow_paint
+from open_head.nostrils import from_nostril, nose_tip_of, nostril_paint
+from open_head.regions import brow_paint
 from open_head.topology import IRIS_DEGREES, PUPIL_DEGREES
 
 SUPERSAMPLE = 2
@@ -80,7 +81,7 @@ class Painter:
         region = head.topology.region
         centres = head.joint_positions(torch.zeros(1, head.n_identity))[0].numpy()
         self.eyes = {side: centres[head.joint_names.index(f"eye{side.title()}")] for side in ("left", "right")}
-        self.nose_tip = self.mean[region("skin")][self.mean[region("skin"), 2].argmax()]
+        self.nose_tip = nose_tip_of(self.mean, region("skin"))
         self.part = self._triangle_parts()
         self.attributes = self._vertex_attributes(paint)
 
@@ -115,7 +116,7 @@ class Painter:
         return parts
 
     def _vertex_attributes(self, paint: dict[str, np.ndarray]) -> np.ndarray:
-        """(V, 6): lips, distance from the eye's rim (mm), hair, occlusion, redness, how much the rim is the upper."""
+        """(V, 7): lips, distance from the eye's rim (mm), hair, occlusion, redness, is the rim the upper, nostrils."""
         region = self.head.topology.region
         rim = region("skin") & region("eye_cavity")
         near = np.abs(self.mean[:, None] - self.mean[rim][None])
@@ -125,7 +126,9 @@ class Painter:
         hair = np.where(region("scalp"), 1 - paint["face"], 0.0) * (1 - paint["ears"])
         spots = [self.nose_tip, *(np.array([side * 45.0, -15.0, 10.0]) for side in (-1, 1))]
         red = sum(np.exp(-((self.mean - spot) ** 2).sum(axis=1) / (2 * 14.0**2)) for spot in spots)
-        return np.stack([paint["lips"], to_rim.min(axis=1), hair, self._occlusion(), red, upper[closest]], axis=1)
+        shade = self._occlusion()
+        columns = [paint["lips"], to_rim.min(axis=1), hair, shade, red, upper[closest], region("nostrils")]
+        return np.stack(columns, axis=1)
 
     def _occlusion(self) -> np.ndarray:
         """(V,) share of directions from the front half space from which each vertex is seen on the mean head."""
@@ -184,8 +187,7 @@ class Painter:
         upper, away = values[:, 5], values[:, 1]
         lash = upper * smoothstep(1.5, 0.5, away) + 0.5 * (1 - upper) * smoothstep(1.1, 0.3, away)
         colour = blend(colour, look.hair * 0.4, lash * look.lash_strength)
-        offset = np.stack([np.abs(place[:, 0]), *(place[:, 1:] - self.nose_tip[1:]).T], axis=1) - NOSTRIL
-        nostril = smoothstep(1.15, 0.8, np.linalg.norm(offset / NOSTRIL_RADII, axis=1))
+        nostril = nostril_paint(from_nostril(place, self.nose_tip), values[:, 6])
         colour = blend(colour, look.skin * [0.12, 0.06, 0.05], nostril)
         return blend(colour, look.hair, smoothstep(0.25, 0.75, values[:, 2]) * float(look.hair_mm > 0))
 

@@ -13,9 +13,9 @@ import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from likeness.render import rasterize
+from open_head.nostrils import from_nostril, nostril_paint
 from open_head.painting import HAIR_TONES, IRIS_TONES, SKIN_TONES, Painter, blend, smoothstep
 from open_head.portrait_hair import Brow, HairStyle, draw_brow, draw_hair_style
-from open_head.regions import NOSTRIL, NOSTRIL_RADII
 from open_head.topology import IRIS_DEGREES, PUPIL_DEGREES
 
 # (waves per mm, strength) of a skin's slow changes in tone.
@@ -94,9 +94,10 @@ class AtlasPainter:
         corners = painter.triangles.numpy()[triangle[self.covered]]
         self.part = painter.part[triangle[self.covered]]
         values = np.einsum("pk,pkc->pc", weights[self.covered], painter.attributes[corners])
-        self.in_lips, self.to_eye_rim, self.in_hair, _, self.red, self.upper_lid = values.T
+        self.in_lips, self.to_eye_rim, self.in_hair, _, self.red, self.upper_lid, in_nostrils = values.T
         self.place = np.einsum("pk,pkc->pc", weights[self.covered], painter.mean[corners])
         self.from_nose = np.stack([np.abs(self.place[:, 0]), *(self.place[:, 1:] - self.nose_tip[1:]).T], axis=1)
+        self.nostrils = nostril_paint(from_nostril(self.place, self.nose_tip), in_nostrils)
 
     def paint(self, look: PortraitLook, rng: np.random.Generator) -> np.ndarray:
         """(size, size, 3) float32 linear albedo in [0.002, 0.95]; the first row is the top of the atlas."""
@@ -157,8 +158,7 @@ class AtlasPainter:
         upper, lower = smoothstep(1.6, 0.5, self.to_eye_rim), smoothstep(1.1, 0.3, self.to_eye_rim)
         lashes = self.upper_lid * upper + 0.4 * (1 - self.upper_lid) * lower
         colour = blend(colour, 0.3 * look.hair + 0.005, lashes * look.lash_strength)
-        nostrils = smoothstep(1.1, 0.7, np.linalg.norm((self.from_nose - NOSTRIL) / NOSTRIL_RADII, axis=1))
-        colour = blend(colour, look.skin * [0.25, 0.12, 0.1], 0.9 * nostrils)
+        colour = blend(colour, look.skin * [0.25, 0.12, 0.1], 0.9 * self.nostrils)
         if look.hair_style.kind == "bald":
             return blend(colour, 0.75 * look.skin + 0.1 * look.hair, 0.25 * smoothstep(0.3, 0.7, self.in_hair))
         return blend(colour, 0.2 * look.skin + 0.6 * look.hair, 0.9 * smoothstep(0.35, 0.75, self.in_hair))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from open_head.nostrils import in_dent, nose_tip_of
 from open_head.source import Array, Source
 from open_head.topology import IRIS_DEGREES, N_SEGMENTS, PUPIL_DEGREES, RINGS, Topology
 
@@ -11,10 +12,6 @@ Mask = np.ndarray
 
 # The brow's middle line and half width above the pupil of the mean head, mm: (outwards from the midline, up, half).
 BROW = np.array([[10.5, 13.0, 4.0], [20.0, 16.5, 4.2], [31.0, 18.3, 3.8], [42.0, 17.0, 3.0], [52.0, 11.0, 1.6]])
-
-# A nostril's pocket from the nose tip of the mean head, mm: (outwards, up, forwards), and its half axes.
-NOSTRIL = np.array([9.9, -2.8, -13.5])
-NOSTRIL_RADII = np.array([3.4, 2.0, 4.2])
 
 
 def build_regions(
@@ -31,7 +28,7 @@ def build_regions(
     regions |= _eyelids(regions, paint, source, expression, mean)
     regions["ears"] = regions["skin"] & (paint["ears"] > 0.5)
     regions |= _of_targets(topology, source, regions)
-    regions["nostrils"] = _nostrils(mean, regions)
+    regions["nostrils"] = regions["skin"] & in_dent(mean, nose_tip_of(mean, regions["skin"]))
     regions |= _forehead_scalp_neck(mean, regions)
     regions |= _brows(mean, regions)
     for name in ("ears", "cheeks", "nostrils"):
@@ -115,13 +112,6 @@ def _of_targets(topology: Topology, source: Source, regions: dict[str, Mask]) ->
         reach = np.maximum(reach, reach[topology.mirror])
         found[name] = (reach > share) & regions["face"]
     return found
-
-
-def _nostrils(mean: Array, regions: dict[str, Mask]) -> Mask:
-    """The two shallow pockets under the nose tip, drawn as ellipsoids like the brows."""
-    tip = mean[regions["skin"]][mean[regions["skin"], 2].argmax()]
-    offset = np.stack([np.abs(mean[:, 0]), mean[:, 1] - tip[1], mean[:, 2] - tip[2]], axis=1)
-    return regions["skin"] & (np.linalg.norm((offset - NOSTRIL) / NOSTRIL_RADII, axis=1) < 1)
 
 
 def _forehead_scalp_neck(mean: Array, regions: dict[str, Mask]) -> dict[str, Mask]:
