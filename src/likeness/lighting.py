@@ -45,6 +45,25 @@ def irradiance_basis(normals: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 9"]:
     return sh_basis(normals) * normals.new_tensor(_BLUR)
 
 
+def irradiance_slopes(normals: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 9 3"]:
+    """How `irradiance_basis` changes with each component of the normals."""
+    x, y, z = normals.unbind(-1)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    rows = (
+        (zero, zero, zero),
+        (zero, _Y1 * one, zero),
+        (zero, zero, _Y1 * one),
+        (_Y1 * one, zero, zero),
+        (_Y2 * y, _Y2 * x, zero),
+        (zero, _Y2 * z, _Y2 * y),
+        (zero, zero, 6 * _Y20 * z),
+        (_Y2 * z, zero, _Y2 * x),
+        (2 * _Y22 * x, -2 * _Y22 * y, zero),
+    )
+    slopes = torch.stack([torch.stack(row, -1) for row in rows], -2)
+    return slopes * normals.new_tensor(_BLUR)[:, None]
+
+
 def shading(normals: Float[Tensor, "B *N 3"], sh: Float[Tensor, "#B 9 C"]) -> Float[Tensor, "B *N C"]:
     """Light sent back by a matt white surface with these unit normals; multiply by albedo for its colour.
 

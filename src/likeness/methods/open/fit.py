@@ -50,6 +50,20 @@ def fit_landmarks(
 
     ``points`` are pixels (D = 2), or pixels and the detector's relative depth (D = 3). A known ``identity`` is kept.
     """
+    objective = landmark_objective(calibration, points, sizes, focals, identity=identity)
+    x, converged = solve_landmarks(objective)
+    return _read_out(objective, x, converged)
+
+
+def landmark_objective(
+    calibration: Calibration,
+    points: Float[Tensor, "n L D"],
+    sizes: Sequence[tuple[int, int]],
+    focals: Sequence[float | None],
+    *,
+    identity: Float[Tensor, " I"] | None = None,
+) -> LandmarkObjective:
+    """The energy that `fit_landmarks` minimises."""
     model = calibration.model
     n, centre = len(points), torch.tensor([[width / 2, height / 2] for height, width in sizes])
     start = starting_pose(model.mean, points[..., :2], calibration.pose_weights, torch.full((n,), DISTANCE_MM))
@@ -66,10 +80,14 @@ def fit_landmarks(
         n_expression=model.n_expression,
         n_modes=seen.modes.shape[-1],
     )
-    objective = LandmarkObjective(model, seen, start, prior, GemanMcClure(_OUTLIER))
+    return LandmarkObjective(model, seen, start, prior, GemanMcClure(_OUTLIER))
+
+
+def solve_landmarks(objective: LandmarkObjective) -> tuple[Float[Tensor, "1 P"], bool]:
+    """All unknowns at the least energy, and whether it was reached."""
     with one_thread():
         solution = levenberg_marquardt(objective, objective.initial(), max_iterations=_ITERATIONS, tolerance=_TOLERANCE)
-    return _read_out(objective, solution.x, bool(solution.converged.all()))
+    return solution.x, bool(solution.converged.all())
 
 
 def _read_out(objective: LandmarkObjective, x: Float[Tensor, "1 P"], converged: bool) -> LandmarkFit:

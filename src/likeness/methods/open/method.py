@@ -57,7 +57,9 @@ class OpenMethod:
         conventions = {found.convention for found in landmarks}
         if len(conventions) != 1:
             raise InputError("the photos of one person need landmarks of one convention, got a mixture.")
-        fit = fit_person(_calibration(conventions.pop()), photos, landmarks, device=self._device)
+        shading = self._quality != "fast"
+        calibration = _calibration(conventions.pop())
+        fit = fit_person(calibration, photos, landmarks, device=self._device, shading=shading)
         faces = [
             self._face(fit, i, photo, found) for i, (photo, found) in enumerate(zip(photos, landmarks, strict=True))
         ]

@@ -1,4 +1,4 @@
-"""One person in n photos: landmarks first, then what else the landmark network knows of the identity."""
+"""One person in n photos: landmarks first, then what else the landmark network and the light on the skin tell."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from likeness.landmarks.base import Landmarks
 from likeness.landmarks.face_mesh import inner_features
 from likeness.landmarks.sessions import Device
 from likeness.methods.open.calibration import Calibration
-from likeness.methods.open.fit import LandmarkFit, fit_landmarks
+from likeness.methods.open.fit import LandmarkFit, fit_landmarks, landmark_objective
 from likeness.methods.open.identity_regression import (
     identity_mirror,
     mirrored_rotation,
     read_identity_regression,
     regression_inputs,
 )
+from likeness.methods.open.shading import shaded_identity
 from likeness.methods.protocol import Photo
 
 # The regression has seen portraits of the open head only: on heads of another model this share of its word is best.
@@ -42,13 +43,18 @@ class PersonFit:
 
 
 def fit_person(
-    calibration: Calibration, photos: Sequence[Photo], landmarks: Sequence[Landmarks], *, device: Device
+    calibration: Calibration,
+    photos: Sequence[Photo],
+    landmarks: Sequence[Landmarks],
+    *,
+    device: Device,
+    shading: bool = False,
 ) -> PersonFit:
     """Solve for the person in the photos, each with its landmarks, all of one convention.
 
     Landmarks of the package's own network also give the network's inner layers a say: the person is then the mean of
     what each photo says by itself, which comes nearer than one fit to all landmarks (measured, 3 photos). Others stand
-    for themselves, and are fitted together.
+    for themselves, and are fitted together. With ``shading`` the light on the skin is fitted too.
     """
     # Stacking copies into torch's own, aligned memory: sums over unaligned memory round differently.
     points = torch.stack([torch.from_numpy(found.points) for found in landmarks]).clone()
@@ -56,18 +62,21 @@ def fit_person(
     focals = [photo.focal for photo in photos]
     alone = [fit_landmarks(calibration, points[i, None], [sizes[i]], [focals[i]]) for i in range(len(photos))]
     if landmarks[0].convention == "mediapipe478":
-        identity = _mean_answer(alone, _regressed(alone, photos, landmarks, device))
+        if shading:
+            identity = shaded_identity(landmark_objective(calibration, points, sizes, focals), photos)
+        else:
+            identity = torch.stack([fit.identity for fit in alone]).mean(0)
+        identity = identity + _mean_step(alone, _regressed(alone, photos, landmarks, device))
         return PersonFit(alone, fit_landmarks(calibration, points, sizes, focals, identity=identity))
     together = alone[0] if len(photos) == 1 else fit_landmarks(calibration, points, sizes, focals)
     return PersonFit(alone, together)
 
 
-def _mean_answer(alone: Sequence[LandmarkFit], regressed: Float[Tensor, "n I"]) -> Float[Tensor, " I"]:
-    """Each photo's landmark fit, moved towards the regression's answer; the mean of that over the photos."""
-    identity = torch.stack([fit.identity for fit in alone])
-    step = regressed - identity
+def _mean_step(alone: Sequence[LandmarkFit], regressed: Float[Tensor, "n I"]) -> Float[Tensor, " I"]:
+    """From each photo's landmark fit towards the regression's answer; the mean of that over the photos."""
+    step = regressed - torch.stack([fit.identity for fit in alone])
     size = step.square().mean(1, keepdim=True).sqrt()
-    return (identity + _TRUST * step * (_FARTHEST / size.clamp_min(1e-9)).clamp_max(1.0)).mean(0)
+    return (_TRUST * step * (_FARTHEST / size.clamp_min(1e-9)).clamp_max(1.0)).mean(0)
 
 
 def _regressed(
