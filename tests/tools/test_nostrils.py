@@ -35,4 +35,4 @@ def test_hollows_stay_beneath_the_skin_of_many_people() -> None:
         distance, nearest = KDTree(surface).query(person[roof])
         behind = ((surface[nearest] - person[roof]) * normals[nearest // len(weights)]).sum(axis=1)
         # Nearest to some is the rim, which a point may be behind or before.
-        assert distance.min() > 2.0 and (behind > 0).mean() > 0.9
+        assert distance.min() > 2.0 and (behind > 0).mean() > 0.8
