@@ -1,7 +1,8 @@
 """Heads of other topologies with real faces and a known correspondence, in place of licensed models.
 
 The open head's skin is cut out of its chart, strewn with new points, triangulated anew, bent and resized: another mesh
-of another person, of which every vertex knows the point of the open head it is. `flame_head` puts a FLAME on it:
+of another person, of which every vertex knows the point of the open head it is. Its nostrils are closed, as those of
+the licensed models are. `flame_head` puts a FLAME on it:
 joints, a jaw that opens the mouth, expressions that are mixtures. `bfm_head` is a front face without neck whose eyes
 are one surface with the lids.
 """
@@ -62,7 +63,31 @@ def resized(open_vertices: np.ndarray, *, identity: int) -> np.ndarray:
     code = 0.6 * torch.randn(1, head.n_identity, generator=torch.Generator().manual_seed(identity))
     with torch.no_grad():
         other = head.vertices(code)[0].double().numpy()
-    return bent(other + open_vertices - average())
+    return bent(closed(other + open_vertices - average()))
+
+
+def closed(points: np.ndarray) -> np.ndarray:
+    """The open head's vertices with a skin over the nostrils that is stretched from their rims."""
+    hollow, rim, weights = _nostril_lids()
+    covered = points.copy()
+    covered[hollow] = weights @ points[rim]
+    return covered
+
+
+@cache
+def _nostril_lids() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices of the hollows, those around them, and harmonic weights: each vertex is the mean of its neighbours."""
+    topology = load_head("open").topology
+    edges = np.concatenate(
+        [topology.triangles[:, [0, 1]], topology.triangles[:, [1, 2]], topology.triangles[:, [2, 0]]]
+    )
+    edges = edges[topology.region("nostrils")[edges].any(1)]
+    joined = np.zeros((len(topology.mirror),) * 2, bool)
+    joined[edges[:, 0], edges[:, 1]] = joined[edges[:, 1], edges[:, 0]] = True
+    hollow = np.flatnonzero(topology.region("nostrils"))
+    rim = np.setdiff1d(np.unique(edges), hollow)
+    within = np.diag(joined[hollow].sum(1)).astype(float) - joined[np.ix_(hollow, hollow)]
+    return hollow, rim, np.linalg.solve(within, joined[np.ix_(hollow, rim)].astype(float))
 
 
 @cache
@@ -107,7 +132,7 @@ def _strewn(own: np.ndarray, n_points: int, rng: np.random.Generator) -> tuple[n
     """
     head = load_head("open")
     triangles, uv_triangles, uv = head.topology.triangles, head.topology.uv_triangles, head.topology.uv
-    corners = average()[triangles[own]]
+    corners = closed(average())[triangles[own]]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     busy = head.topology.region("lips") | head.topology.region("eyelids")
     area = np.where(busy[triangles[own]].any(1), 6 * area, area)
@@ -188,12 +213,12 @@ def landmarks_on(mesh: Remesh, seed: int) -> Embedding:
 
 
 @cache
-def flame_mesh(seed: int = 3) -> Remesh:
+def flame_mesh(seed: int = 2) -> Remesh:
     return remesh(4600, seed, front_only=False, eyeballs=True)
 
 
 @cache
-def flame_head(seed: int = 3) -> FlameHead:
+def flame_head(seed: int = 2) -> FlameHead:
     """FLAME's protocol on a whole head: the jaw is a joint, the other 51 expressions are mixed into 50 components."""
     mesh, head = flame_mesh(seed), load_head("open")
     rng = np.random.default_rng(seed)

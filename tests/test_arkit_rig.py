@@ -40,8 +40,10 @@ def test_flames_turned_jaw_is_told_as_jaw_open():
     joints[2, 0] = 0.25
     rig = replace(face, joints=joints).rig()
     found = dict(zip(rig.blendshape_names, rig.weights.tolist(), strict=True))
-    # A turn is no straight line, so lips and cheeks help a little.
-    assert 0.5 < found["jawOpen"] < 1 and max(found.values()) == found["jawOpen"]
+    # A turn is no straight line, so lips and cheeks help: how much depends on the mesh at the lips.
+    assert 0.5 < found["jawOpen"] < 1
+    most_moving = max(found, key=lambda name: found[name] * np.linalg.norm(rig.blendshapes[NAMES.index(name)]))
+    assert most_moving == "jawOpen"
     assert not any(value for name, value in found.items() if name.startswith(("eye", "brow")))
     moved = np.tensordot(rig.weights, rig.blendshapes, 1)
     true = replace(face, joints=joints).vertices.numpy() - face.neutral_vertices.numpy()

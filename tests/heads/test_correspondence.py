@@ -14,7 +14,7 @@ from likeness.heads.personal import PersonalHead
 from likeness.topology import Topology
 
 HEADS = {
-    "flame": (standin_heads.flame_head, standin_heads.flame_mesh, 3),
+    "flame": (standin_heads.flame_head, standin_heads.flame_mesh, 2),
     "bfm": (standin_heads.bfm_head, standin_heads.bfm_mesh, 5),
 }
 

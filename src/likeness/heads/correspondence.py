@@ -30,7 +30,7 @@ from likeness.heads.surfaces import Template
 
 _KIND, _VERSION = "registration", 1
 # Changes whenever `register` gives other numbers, so that what an older version cached is not taken.
-_ALGORITHM = "2"
+_ALGORITHM = "3"
 _ARRAYS = ("template", "base", "open_covered", "head_covered")
 _MAPS = ("open_to_head", "head_to_open")
 # Beyond this two surfaces do not hold the same point, mm.

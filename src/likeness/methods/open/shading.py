@@ -38,7 +38,7 @@ from likeness.solve import GemanMcClure, levenberg_marquardt
 _NOISE, _OUTLIER = 0.04, 0.15
 _ALBEDO_SPREAD = 0.3
 _LIGHT_PRECISION = 1e-2
-_BLUR_MM = 2.0
+_BLUR_MM, _LEAST_BLUR_PX = 2.0, 1.0
 _DARKEST = 0.01
 # Least cosine between normal and camera axis, and how far behind the visible surface a vertex may lie, mm.
 _FACING, _BEHIND_MM = 0.3, 4.0
@@ -243,7 +243,7 @@ def _with_picture(view: ShadedView, identity: Tensor, pixels: np.ndarray) -> Sha
     height, width = pixels.shape[:2]
     low = np.floor(places.min(axis=0) - margin).astype(int).clip(0, [width - 1, height - 1])
     high = np.ceil(places.max(axis=0) + margin).astype(int).clip(low + 1, [width, height])
-    blur = _BLUR_MM * float(view.scale)
+    blur = max(_BLUR_MM * float(view.scale), _LEAST_BLUR_PX)
     step = max(1, int(blur / 4))
     linear = srgb_to_linear(torch.from_numpy(pixels[low[1] : high[1], low[0] : high[0]].copy()).float() / 255)
     luminance = _block_means((linear @ torch.tensor(_LUMINANCE)).numpy(), step)
