@@ -16,7 +16,7 @@ where a wrong light looks like shape: weighting by area was measured to undo the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -250,10 +250,13 @@ def _with_picture(view: ShadedView, identity: Tensor, pixels: np.ndarray) -> Sha
     logs = np.log(gaussian_filter(luminance, blur / step) + _DARKEST)
     down, across = (np.gradient(logs, axis=axis) if logs.shape[axis] > 1 else np.zeros_like(logs) for axis in (0, 1))
     offset = torch.from_numpy(low).float()
-    return ShadedView(
-        view.surface, view.rest, view.rotation, (view.position - offset) / step, view.scale / step, view.distance,
-        (view.centre - offset) / step, torch.from_numpy(np.stack([logs, across, down])).float(), view.shown,
-    )  # fmt: skip
+    return replace(
+        view,
+        position=(view.position - offset) / step,
+        scale=view.scale / step,
+        centre=(view.centre - offset) / step,
+        picture=torch.from_numpy(np.stack([logs, across, down])).float(),
+    )
 
 
 def _block_means(values: np.ndarray, step: int) -> np.ndarray:
@@ -277,10 +280,7 @@ def _shown(view: ShadedView, identity: Tensor) -> ShadedView:
     nearest = fragments.depth[0][row.clamp(0, size[0] - 1), column.clamp(0, size[1] - 1)]
     facing = -(surface.normals(points) @ view.rotation.T)[:, 2]
     shown = inside & (depth < nearest + _BEHIND_MM) & (facing > _FACING)
-    return ShadedView(
-        surface, view.rest, view.rotation, view.position, view.scale, view.distance, view.centre, view.picture,
-        torch.nonzero(shown)[:, 0],
-    )  # fmt: skip
+    return replace(view, shown=torch.nonzero(shown)[:, 0])
 
 
 def _log_shading(normals: Float[Tensor, "M 3"], light: Float[Tensor, " 9"]) -> tuple[Tensor, Tensor]:
