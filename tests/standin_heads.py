@@ -25,7 +25,7 @@ from likeness.heads.flame import flame_head as flame_head_of
 from likeness.heads.flame_files import N_SHAPE, FlameModel
 from likeness.heads.flame_landmarks import FlameEmbeddings
 from likeness.heads.nearest import MeshPoints, SurfaceIndex, nearest_barycentric
-from likeness.meshes import boundary_edges, connected_components
+from likeness.meshes import boundary_edges, connected_components, unique_edges
 
 JAW_OPEN = 0.33
 """A jaw's turn, rad, that opens the stand-in FLAME's mouth about as wide as the open head's jawOpen."""
@@ -78,9 +78,7 @@ def closed(points: np.ndarray) -> np.ndarray:
 def _nostril_lids() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices of the hollows, those around them, and harmonic weights: each vertex is the mean of its neighbours."""
     topology = load_head("open").topology
-    edges = np.concatenate(
-        [topology.triangles[:, [0, 1]], topology.triangles[:, [1, 2]], topology.triangles[:, [2, 0]]]
-    )
+    edges = unique_edges(topology.triangles_tensor)[0].numpy()
     edges = edges[topology.region("nostrils")[edges].any(1)]
     joined = np.zeros((len(topology.mirror),) * 2, bool)
     joined[edges[:, 0], edges[:, 1]] = joined[edges[:, 1], edges[:, 0]] = True

@@ -23,10 +23,14 @@ _VAULT = np.array([-1.5, 8.0, -8.0]), np.array([2.6, 1.0, 4.5])
 _INNERMOST = np.array([-1.5, 13.0, -9.0]), np.array([2.0, 1.0, 2.5])
 
 
+def from_nose(points: Array, nose_tip: Array) -> Array:
+    """Mean-head points (..., 3) seen from the nose tip, mm: (outwards from the midline, up, forwards)."""
+    return np.concatenate([np.abs(points[..., :1]), points[..., 1:] - nose_tip[1:]], axis=-1)
+
+
 def from_nostril(points: Array, nose_tip: Array) -> Array:
-    """Mean-head points (..., 3) seen from the middle of their own side's dent, mm: (outwards, up, forwards)."""
-    outwards = np.abs(points[..., :1])
-    return np.concatenate([outwards, points[..., 1:] - nose_tip[1:]], axis=-1) - NOSTRIL
+    """`from_nose`, seen from the middle of the points' own side's dent."""
+    return from_nose(points, nose_tip) - NOSTRIL
 
 
 def in_dent(points: Array, nose_tip: Array) -> np.ndarray:
@@ -51,16 +55,6 @@ def deep_nostrils(mean: Array, topology: Topology, dent: np.ndarray, skin: np.nd
         step = shift + (place[part] - middle) * (widening - 1)
         moved[part] += step * np.stack([np.sign(mean[part, 0]), np.ones(part.sum()), np.ones(part.sum())], axis=1)
     return moved
-
-
-def nostril_paint(offset: Array, within: Array) -> Array:
-    """(N,) in [0, 1]: how much of a nostril's darkness points (N, 3) of `from_nostril` show.
-
-    ``within`` (N,) is the interpolated nostril region: the hollow itself has left the dent's place.
-    """
-    dent = np.clip((1.15 - np.linalg.norm(offset / NOSTRIL_RADII, axis=1)) / 0.35, 0, 1)
-    hollow = np.clip((offset[:, 1] - 1.0) / 2.0, 0, 1) * within
-    return np.maximum(dent * dent * (3 - 2 * dent), hollow)
 
 
 def _neighbours(quads: Index, vertices: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 from likeness.heads.open_head import OpenHead
 from likeness.meshes import vertex_normals
 from likeness.render import rasterize
-from open_head.nostrils import from_nostril, nose_tip_of, nostril_paint
+from open_head.nostrils import NOSTRIL_RADII, from_nostril, nose_tip_of
 from open_head.regions import brow_paint
 from open_head.topology import IRIS_DEGREES, PUPIL_DEGREES
 
@@ -211,6 +211,15 @@ class Painter:
         gloss = np.clip(normal @ half, 0, 1)
         shine = np.where(eye, 0.9 * gloss**300, 0.06 * gloss**12 * occlusion)
         return albedo**1.6 * light[:, None] * 1.25 + shine[:, None]
+
+
+def nostril_paint(offset: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """(N,) in [0, 1]: how much of a nostril's darkness points (N, 3) of `from_nostril` show.
+
+    ``within`` (N,) is the interpolated nostril region: the hollow itself has left the dent's place.
+    """
+    dent = smoothstep(1.15, 0.8, np.linalg.norm(offset / NOSTRIL_RADII, axis=1))
+    return np.maximum(dent, np.clip((offset[:, 1] - 1.0) / 2.0, 0, 1) * within)
 
 
 def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:

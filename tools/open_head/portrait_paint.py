@@ -13,8 +13,8 @@ import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from likeness.render import rasterize
-from open_head.nostrils import from_nostril, nostril_paint
-from open_head.painting import HAIR_TONES, IRIS_TONES, SKIN_TONES, Painter, blend, smoothstep
+from open_head.nostrils import from_nose, from_nostril
+from open_head.painting import HAIR_TONES, IRIS_TONES, SKIN_TONES, Painter, blend, nostril_paint, smoothstep
 from open_head.portrait_hair import Brow, HairStyle, draw_brow, draw_hair_style
 from open_head.topology import IRIS_DEGREES, PUPIL_DEGREES
 
@@ -96,7 +96,7 @@ class AtlasPainter:
         values = np.einsum("pk,pkc->pc", weights[self.covered], painter.attributes[corners])
         self.in_lips, self.to_eye_rim, self.in_hair, _, self.red, self.upper_lid, in_nostrils = values.T
         self.place = np.einsum("pk,pkc->pc", weights[self.covered], painter.mean[corners])
-        self.from_nose = np.stack([np.abs(self.place[:, 0]), *(self.place[:, 1:] - self.nose_tip[1:]).T], axis=1)
+        self.from_nose = from_nose(self.place, self.nose_tip)
         self.nostrils = nostril_paint(from_nostril(self.place, self.nose_tip), in_nostrils)
 
     def paint(self, look: PortraitLook, rng: np.random.Generator) -> np.ndarray:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ class ShadedView:
     picture: Float[Tensor, "3 h w"]
     shown: Int[Tensor, " M"]
 
-    @property
+    @cached_property
     def waves(self) -> Float[Tensor, "M K"]:
         return self.surface.waves[self.shown]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class SkinSurface:
     def normals_with_slopes(self, points: Float[Tensor, "U 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3 I"]]:
         """Unit normals of the seen vertices, and how they change with the identity."""
         sums, first, second = self._area_vectors(points)
-        by_first, by_second = self._edge_slopes()
+        by_first, by_second = self._edge_slopes
         change = torch.linalg.cross(by_first, second[..., None].expand_as(by_first), dim=1)
         change += torch.linalg.cross(first[..., None].expand_as(by_second), by_second, dim=1)
         total = change.new_zeros(len(points), *change.shape[1:])
@@ -65,7 +65,9 @@ class SkinSurface:
         total.index_add_(0, self.triangles.flatten(), torch.linalg.cross(first, second).repeat_interleave(3, 0))
         return total[self.seen], first, second
 
+    @cached_property
     def _edge_slopes(self) -> tuple[Tensor, Tensor]:
+        """How the two edges of each triangle change with the identity."""
         corners = self.identity[self.triangles]
         return corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
 
